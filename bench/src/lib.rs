@@ -1,1 +1,3 @@
-//! Benches live in `benches/`.
+//! Benches only: see `benches/`.
+
+#![forbid(unsafe_code)]

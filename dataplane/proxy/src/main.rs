@@ -1,1 +1,5 @@
+//! The binary. See docs/ARCHITECTURE.md.
+
+#![forbid(unsafe_code)]
+
 fn main() {}
