@@ -1,1 +1,14 @@
-//! See docs/ARCHITECTURE.md.
+//! The proxy of one core: a [`Worker`] over any [`ringway_driver::Driver`]. No async, no lock, no thread, no clock of its own; it can be
+//! embedded in another program (see `examples/embed.rs`).
+//!
+//! The owner makes a driver, a [`Shared`] and a compiled snapshot, gives the worker its listening sockets by
+//! [`Command::Publish`], and calls [`Worker::turn`] until it says that it is finished.
+#![forbid(unsafe_code)]
+
+pub mod flags;
+pub mod shared;
+pub mod stats;
+mod worker;
+
+pub use shared::{Command, Shared};
+pub use worker::{Status, Worker, WorkerConfig};
