@@ -7,7 +7,9 @@
 
 pub mod flags;
 pub mod shared;
+mod slab;
 pub mod stats;
+mod timer;
 mod worker;
 
 pub use shared::{Command, Shared};
