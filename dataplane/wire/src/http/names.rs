@@ -1,0 +1,184 @@
+//! The table of well-known field names and their perfect hash.
+
+/// Declares the names once: enum, text and lookup table come from the same list.
+macro_rules! field_names {
+    ($($variant:ident = $text:literal,)*) => {
+        /// A field name the proxy knows by number; all others are [`FieldName::Other`].
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+        #[allow(missing_docs)]
+        #[repr(u8)]
+        pub enum FieldName { $($variant,)* Other }
+
+        /// Every known name with its lower-case text.
+        const KNOWN: &[(FieldName, &str)] = &[$((FieldName::$variant, $text),)*];
+
+        impl FieldName {
+            /// The lower-case name; empty for [`FieldName::Other`].
+            pub fn as_str(self) -> &'static str {
+                match self { $(FieldName::$variant => $text,)* FieldName::Other => "" }
+            }
+        }
+    };
+}
+
+field_names! {
+    Host = "host",
+    Connection = "connection",
+    ContentLength = "content-length",
+    TransferEncoding = "transfer-encoding",
+    Te = "te",
+    Trailer = "trailer",
+    Upgrade = "upgrade",
+    KeepAlive = "keep-alive",
+    ProxyConnection = "proxy-connection",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyAuthenticationInfo = "proxy-authentication-info",
+    Http2Settings = "http2-settings",
+    Expect = "expect",
+    MaxForwards = "max-forwards",
+    Via = "via",
+    Forwarded = "forwarded",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedProto = "x-forwarded-proto",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedPort = "x-forwarded-port",
+    XRealIp = "x-real-ip",
+    XRequestId = "x-request-id",
+    Date = "date",
+    Server = "server",
+    Cookie = "cookie",
+    SetCookie = "set-cookie",
+    Accept = "accept",
+    AcceptEncoding = "accept-encoding",
+    AcceptLanguage = "accept-language",
+    Authorization = "authorization",
+    WwwAuthenticate = "www-authenticate",
+    CacheControl = "cache-control",
+    ContentEncoding = "content-encoding",
+    ContentRange = "content-range",
+    ContentType = "content-type",
+    ContentLanguage = "content-language",
+    Etag = "etag",
+    Expires = "expires",
+    Age = "age",
+    IfMatch = "if-match",
+    IfNoneMatch = "if-none-match",
+    IfModifiedSince = "if-modified-since",
+    LastModified = "last-modified",
+    Location = "location",
+    Origin = "origin",
+    Range = "range",
+    Referer = "referer",
+    RetryAfter = "retry-after",
+    UserAgent = "user-agent",
+    Vary = "vary",
+    Traceparent = "traceparent",
+    Tracestate = "tracestate",
+    SecWebsocketKey = "sec-websocket-key",
+    SecWebsocketVersion = "sec-websocket-version",
+    SecWebsocketProtocol = "sec-websocket-protocol",
+    SecWebsocketAccept = "sec-websocket-accept",
+    GrpcStatus = "grpc-status",
+    GrpcTimeout = "grpc-timeout",
+}
+
+// One bit each in the presence set, with one left for `Other`.
+const _: () = assert!(KNOWN.len() < 64);
+
+impl FieldName {
+    /// The bit of this name in a presence set.
+    #[inline]
+    pub(super) fn bit(self) -> u64 {
+        1 << (self as u8)
+    }
+
+    /// The known name equal to `name` without regard to ASCII case, else [`FieldName::Other`].
+    #[inline]
+    pub fn lookup(name: &[u8]) -> FieldName {
+        let &[first, .., before_last, last] = name else {
+            return if name.eq_ignore_ascii_case(b"te") { FieldName::Te } else { FieldName::Other };
+        };
+        let slot = hash(name.len(), first, before_last, last);
+        match SLOTS.get(slot) {
+            Some(&Some((id, text))) if text.as_bytes().eq_ignore_ascii_case(name) => id,
+            _ => FieldName::Other,
+        }
+    }
+
+    /// Hop-by-hop by definition, whether nominated by `Connection` or not (RFC 9110 section 7.6.1; the proxy
+    /// authentication fields from section 11.7 concern one hop only, `HTTP2-Settings` from RFC 7540 section 3.2.1).
+    #[inline]
+    pub fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            FieldName::Connection
+                | FieldName::KeepAlive
+                | FieldName::ProxyConnection
+                | FieldName::Te
+                | FieldName::TransferEncoding
+                | FieldName::Upgrade
+                | FieldName::ProxyAuthenticate
+                | FieldName::ProxyAuthorization
+                | FieldName::ProxyAuthenticationInfo
+                | FieldName::Http2Settings
+        )
+    }
+}
+
+/// Slots of the lookup table; a power of two.
+const SLOT_COUNT: usize = 256;
+
+type Slots = [Option<(FieldName, &'static str)>; SLOT_COUNT];
+
+static SLOTS: Slots = build_slots();
+
+/// Length and three letters tell all known names apart; `build_slots` fails to compile if they do not.
+const fn hash(len: usize, first: u8, before_last: u8, last: u8) -> usize {
+    let mixed = (len as u32).wrapping_mul(MIX[0])
+        ^ ((first | 0x20) as u32).wrapping_mul(MIX[1])
+        ^ ((before_last | 0x20) as u32).wrapping_mul(MIX[2])
+        ^ ((last | 0x20) as u32).wrapping_mul(MIX[3]);
+    (mixed as usize) & (SLOT_COUNT - 1)
+}
+
+const MIX: [u32; 4] = [537, 2855, 2249, 881];
+
+#[allow(clippy::indexing_slicing)] // Runs in the compiler only, where a wrong index is a build error.
+const fn build_slots() -> Slots {
+    let mut slots: Slots = [None; SLOT_COUNT];
+    let mut index = 0;
+    while index < KNOWN.len() {
+        let (id, text) = KNOWN[index];
+        let bytes = text.as_bytes();
+        let len = bytes.len();
+        if len > 2 {
+            let slot = hash(len, bytes[0], bytes[len - 2], bytes[len - 1]);
+            assert!(slots[slot].is_none(), "two field names share a slot: choose another MIX");
+            slots[slot] = Some((id, text));
+        }
+        index += 1;
+    }
+    slots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_found_in_any_case() {
+        for &(id, text) in KNOWN {
+            assert_eq!(FieldName::lookup(text.as_bytes()), id);
+            assert_eq!(FieldName::lookup(text.to_ascii_uppercase().as_bytes()), id);
+            assert_eq!(id.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn near_misses_are_other() {
+        for name in ["", "t", "tea", "hosts", "hhost", "h0st", "content_length", "transfer-encodin", "x"] {
+            assert_eq!(FieldName::lookup(name.as_bytes()), FieldName::Other, "{name}");
+        }
+    }
+}
