@@ -35,6 +35,8 @@
 
 mod addr;
 mod buffer;
+pub mod sim;
+mod table;
 
 pub use addr::Addr;
 pub use buffer::{Buf, BufferStats, Class, Pool, Slice};
