@@ -16,6 +16,7 @@ pub mod write;
 pub use body::{Body, BodyEvent};
 pub use chunked::{ChunkedDecoder, Progress};
 pub use error::{ErrorKind, ParseError};
+pub(crate) use fields::list as list_members;
 pub use limits::Limits;
 pub use relax::Relaxations;
 pub use request::parse_request;
@@ -29,4 +30,15 @@ pub enum Status<T> {
     Complete(T),
     /// More bytes are needed; nothing was wrong so far.
     Partial,
+}
+
+/// Whether `bytes` are a `token` (RFC 9110 section 5.6.2): fit for a field name or method.
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && scan::span_of(bytes, scan::TOKEN) == bytes.len()
+}
+
+/// Whether `bytes` may stand as a field value (RFC 9110 section 5.5): no control character but HTAB, no surrounding
+/// whitespace. Configuration checks what it adds with this.
+pub fn is_field_value(bytes: &[u8]) -> bool {
+    scan::text_len(bytes) == bytes.len() && scan::trim(bytes).len() == bytes.len()
 }

@@ -227,8 +227,7 @@ impl Fields {
         self.list.iter_mut()
     }
 
-    /// Whether a well-known field occurs. O(1). Always false for [`FieldName::Other`] lines only by name: use
-    /// [`Fields::find`].
+    /// Whether a well-known field occurs. O(1). For [`FieldName::Other`]: whether any unknown name occurs.
     #[inline]
     pub fn has(&self, id: FieldName) -> bool {
         self.present & id.bit() != 0
@@ -245,7 +244,8 @@ impl Fields {
 
     /// All lines of a well-known field.
     pub fn all(&self, id: FieldName) -> impl Iterator<Item = &Field> {
-        self.list.iter().filter(move |field| field.id == id)
+        let candidates = if self.has(id) { self.list.as_slice() } else { &[] };
+        candidates.iter().filter(move |field| field.id == id)
     }
 
     /// All lines whose name equals `name` without regard to ASCII case.

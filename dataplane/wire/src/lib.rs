@@ -6,5 +6,6 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod forwarded;
 pub mod h1;
 pub mod http;
