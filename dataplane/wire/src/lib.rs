@@ -9,3 +9,4 @@
 pub mod forwarded;
 pub mod h1;
 pub mod http;
+pub mod proxy_protocol;
