@@ -52,9 +52,7 @@ fn crate_roots() -> BTreeSet<String> {
     let targets = ours.flat_map(|package| package["targets"].as_array().expect("targets").iter());
     let roots = targets.filter(|target| {
         let kinds = target["kind"].as_array().expect("kind").iter();
-        kinds
-            .filter_map(Value::as_str)
-            .any(|kind| matches!(kind, "lib" | "bin" | "example" | "test" | "bench"))
+        kinds.filter_map(Value::as_str).any(|kind| matches!(kind, "lib" | "bin"))
     });
     roots
         .filter_map(|target| Path::new(target["src_path"].as_str()?).strip_prefix(&*ROOT).ok())
