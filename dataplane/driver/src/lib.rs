@@ -25,21 +25,42 @@
 //! registered with the poller; while a socket is paused and unregistered for longer than a named time, it is
 //! registered all the same so that a reset of the peer is noticed ([`Done::Failed`] is delivered even while paused; the orderly end of
 //! the stream is delivered while paused as [`Done::PeerClosed`] where the backend can see it).
+//! A reset may overtake bytes that were not received yet. After [`Done::Ended`] a `recv` does nothing.
 //!
 //! # Sending
 //! Each socket owns a queue of slices. [`Driver::send`] appends and flushes at once (send(2) is tried at once on every backend);
 //! [`Driver::queue`] only appends, [`Driver::flush`] gathers everything queued in one system call. What the kernel does not
 //! take stays queued and is continued inside the driver; [`Done::Sent`] tells progress. `Last::More` sets
 //! MSG_MORE: followed by `close(Graceful)` or `shutdown`, the FIN leaves in the segment of the last data.
+//! What is sent before [`Done::Connected`] is queued. After [`Sent::Failed`] no further send works, but what the peer had
+//! sent before is still received while `recv` stands (an early answer survives a broken request), up to `Ended` or `Failed`.
+//!
+//! # Closing
+//! A graceful close that makes no progress for a named time becomes a reset; `close(Reset)` ends one that still waits.
+//! Closing a socket that is still connecting drops what was queued.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod addr;
 mod buffer;
+mod clock;
+mod config;
+#[cfg(test)]
+mod contract;
+mod datagram;
+mod epoll;
+#[cfg(test)]
+mod faults;
+mod outbox;
+mod rawaddr;
 pub mod sim;
+mod sys;
 mod table;
+mod wake;
 
 pub use addr::Addr;
 pub use buffer::{Buf, BufferStats, Class, Pool, Slice};
+pub use config::{Choice, DriverConfig, Selected};
+pub use epoll::Epoll;
 
 /// Free bytes in front of received data, so that a rewritten head fits in place and one contiguous send leaves. Bytes.
 pub const HEADROOM: usize = 512;

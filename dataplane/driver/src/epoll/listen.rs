@@ -1,0 +1,197 @@
+//! Listening sockets and connections being made.
+
+use super::*;
+use crate::rawaddr;
+use crate::sys::{Errno, RawAddr};
+
+/// Connections of one event that died before they were accepted; more wait for the next event.
+const ABORTED_MAX: u32 = 16;
+
+impl Epoll {
+    pub(super) fn add_listener(
+        &mut self,
+        handle: Handle,
+        options: AcceptOptions,
+    ) -> Result<ListenerId, IoError> {
+        let Handle::Fd(fd) = handle else { return Err(IoError::Unsupported) };
+        sys::set_nonblocking(fd.as_raw_fd())?;
+        let unix = sys::domain(fd.as_raw_fd()) == libc::AF_UNIX;
+        if options.nodelay && !unix {
+            // Accepted sockets inherit it.
+            sys::set_int(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+        }
+        let listener = Listener { fd, quota: options.quota, unix, armed: false, closing: false };
+        Ok(self.listeners.insert(listener).into())
+    }
+
+    /// Level-triggered, and exclusive: of several threads on one socket only one wakes up.
+    pub(super) fn arm(&mut self, id: ListenerId) {
+        let Some(l) = self.listeners.at_mut(id.into()) else { return };
+        if l.closing {
+            if !self.draining.contains(&id) {
+                self.draining.push_back(id);
+            }
+            return;
+        }
+        if l.armed {
+            return;
+        }
+        let events = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32;
+        let data = event_data(id.into()) | LISTENER;
+        match sys::epoll_control(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, l.fd.as_raw_fd(), events, data)
+        {
+            Ok(()) => l.armed = true,
+            Err(errno) => {
+                self.pending.push_back(Done::AcceptFailed { listener: id, error: errno.into() });
+            }
+        }
+    }
+
+    pub(super) fn disarm(&mut self, id: ListenerId) {
+        let Some(l) = self.listeners.at_mut(id.into()) else { return };
+        if std::mem::take(&mut l.armed) {
+            // Cannot fail for a registered descriptor.
+            let _ = sys::epoll_control(self.epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, l.fd.as_raw_fd(), 0, 0);
+        }
+    }
+
+    pub(super) fn start_draining(&mut self, id: ListenerId) {
+        self.disarm(id);
+        if let Some(l) = self.listeners.at_mut(id.into())
+            && !std::mem::replace(&mut l.closing, true)
+        {
+            self.draining.push_back(id);
+        }
+    }
+
+    /// Accepts one connection; with more of the quota left the listener is looked at again.
+    pub(super) fn accept_one(&mut self, id: ListenerId, left: u32) -> Option<Done> {
+        if !self.listeners.at(id.into())?.armed {
+            return None;
+        }
+        match self.try_accept(id) {
+            Ok(done) => {
+                if left > 1 {
+                    self.accepting = Some((id, left - 1));
+                }
+                Some(done)
+            }
+            Err(libc::EAGAIN) => None,
+            Err(errno) => {
+                self.disarm(id);
+                Some(Done::AcceptFailed { listener: id, error: errno.into() })
+            }
+        }
+    }
+
+    /// Accepts what waits on a closing listener, then closes it.
+    pub(super) fn drain_one(&mut self, id: ListenerId) -> Option<Done> {
+        match self.try_accept(id) {
+            Ok(done) => Some(done),
+            Err(libc::EAGAIN) => {
+                self.draining.pop_front();
+                self.listeners.remove(id.into());
+                Some(Done::ListenerClosed { listener: id })
+            }
+            Err(errno) => {
+                // `accept` goes on when descriptors are free again.
+                self.draining.pop_front();
+                Some(Done::AcceptFailed { listener: id, error: errno.into() })
+            }
+        }
+    }
+
+    fn try_accept(&mut self, id: ListenerId) -> Result<Done, Errno> {
+        let l = self.listeners.at(id.into()).ok_or(libc::EAGAIN)?;
+        let mut peer = RawAddr::default();
+        let fd = accept_living(l.fd.as_raw_fd(), &mut peer)?;
+        let mut s = Socket::new(fd, Phase::Open, l.unix);
+        // Nobody looked yet: the first `recv` tries.
+        s.readable = true;
+        let sock = self.socks.insert(s);
+        self.late.push_back((self.clock.now() + self.config.register_late_us, sock));
+        Ok(Done::Accepted { listener: id, sock, peer: rawaddr::decode(&peer, &self.unnamed) })
+    }
+
+    pub(super) fn start_connect(&mut self, to: &Addr, options: &ConnectOptions) -> Result<Sock, IoError> {
+        let fd = sys::socket(rawaddr::family(to), libc::SOCK_STREAM)?;
+        let unix = matches!(to, Addr::Unix(_));
+        let started = connect(fd.as_raw_fd(), to, options);
+        let sock = self.socks.insert(Socket::new(fd, Phase::Connecting, unix));
+        match started {
+            // The output edge is the outcome; staying interested in it costs a TCP socket nothing.
+            Ok(false) => self.register(sock, EDGE_INPUT | OUTPUT),
+            Ok(true) => {
+                self.connected(sock, Ok(()));
+                self.register(sock, EDGE_INPUT);
+            }
+            Err(errno) => self.connected(sock, Err(errno.into())),
+        }
+        Ok(sock)
+    }
+
+    fn connected(&mut self, sock: Sock, result: Result<(), IoError>) {
+        if let Some(s) = self.socks.at_mut(sock) {
+            s.phase = if result.is_ok() { Phase::Open } else { Phase::Broken };
+            self.pending.push_back(Done::Connected { sock, result });
+        }
+    }
+
+    pub(super) fn on_connect_event(&mut self, sock: Sock, events: u32) -> Option<Done> {
+        if events & (OUTPUT | ERROR | HANGUP) == 0 {
+            return None;
+        }
+        let s = self.socks.at_mut(sock)?;
+        let errno = sys::take_error(s.raw());
+        if errno != 0 {
+            s.phase = Phase::Broken;
+            s.outbox.clear(&mut self.stock);
+            return Some(Done::Connected { sock, result: Err(errno.into()) });
+        }
+        s.phase = Phase::Open;
+        s.readable = events & INPUT != 0;
+        s.hup = events & HANGUP != 0;
+        if s.readable {
+            self.list(sock);
+        }
+        self.on_writable(sock);
+        Some(Done::Connected { sock, result: Ok(()) })
+    }
+}
+
+/// accept4(2), skipping connections that died in the queue.
+pub(crate) fn accept_living(listener: RawFd, peer: &mut RawAddr) -> Result<OwnedFd, Errno> {
+    for _ in 0..ABORTED_MAX {
+        match sys::accept(listener, peer) {
+            // Errors of the connection, not of the listener (accept(2), "Error handling").
+            Err(
+                libc::ECONNABORTED
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::EOPNOTSUPP
+                | libc::ENETUNREACH
+                | libc::EPERM
+                | libc::ETIMEDOUT,
+            ) => {}
+            other => return other,
+        }
+    }
+    Err(libc::EAGAIN)
+}
+
+/// Binds where asked and starts connecting; `Ok(true)` = done at once.
+pub(crate) fn connect(fd: RawFd, to: &Addr, options: &ConnectOptions) -> Result<bool, Errno> {
+    if matches!(to, Addr::Inet(_)) {
+        sys::set_int(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+        if let Some(source) = options.source {
+            // Ports are chosen at connect, per destination.
+            let _ = sys::set_int(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);
+            sys::bind(fd, &rawaddr::encode(&Addr::Inet((source, 0).into()))?)?;
+        }
+    }
+    sys::connect(fd, &rawaddr::encode(to)?)
+}
