@@ -50,6 +50,7 @@ mod datagram;
 mod epoll;
 #[cfg(test)]
 mod faults;
+mod os;
 mod outbox;
 mod rawaddr;
 pub mod sim;
@@ -61,6 +62,7 @@ pub use addr::Addr;
 pub use buffer::{Buf, BufferStats, Class, Pool, Slice};
 pub use config::{Choice, DriverConfig, Selected};
 pub use epoll::Epoll;
+pub use os::OsDriver;
 
 /// Free bytes in front of received data, so that a rewritten head fits in place and one contiguous send leaves. Bytes.
 pub const HEADROOM: usize = 512;
