@@ -12,6 +12,7 @@ mod os;
 mod receiving;
 pub(crate) mod rig;
 mod sending;
+mod sim;
 
 /// One driver and the network around it.
 pub(crate) trait Backend {

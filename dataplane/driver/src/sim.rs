@@ -31,6 +31,7 @@ mod driver;
 mod fault;
 mod network;
 mod pipe;
+mod ports;
 mod rng;
 mod stream;
 #[cfg(test)]

@@ -311,12 +311,13 @@ impl Driver for Sim {
     }
 
     fn close(&mut self, sock: Sock, how: Close) {
-        if let Some((stream, mut world)) = self.open(sock) {
-            return stream.close(&mut world, how);
-        }
-        if let Some(Socket::Datagram { closing, .. }) = self.socks.at_mut(sock) {
-            *closing = true;
-            self.mark(Key::Sock(sock));
+        match self.socks.at_mut(sock) {
+            Some(Socket::Stream(stream)) => stream.close(&mut self.world.borrow_mut(), how),
+            Some(Socket::Datagram { closing, .. }) => {
+                *closing = true;
+                self.mark(Key::Sock(sock));
+            }
+            None => {}
         }
     }
 
@@ -405,6 +406,7 @@ impl Driver for Sim {
     }
 
     fn next(&mut self) -> Option<Done> {
+        self.world.borrow_mut().asked(self.id);
         self.left = self.left.checked_sub(1)?;
         let done = self.produce()?;
         let (kind, number) = describe(&done);

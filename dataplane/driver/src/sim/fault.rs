@@ -44,11 +44,13 @@ pub enum Fault {
     DatagramLoss,
     /// A datagram arrives twice.
     DatagramTwice,
+    /// A datagram is overtaken by later ones.
+    DatagramLate,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 19] = [
+    pub const ALL: [Fault; 20] = [
         Fault::LatencySpike,
         Fault::Stall,
         Fault::Split,
@@ -68,6 +70,7 @@ impl Fault {
         Fault::NoSplice,
         Fault::DatagramLoss,
         Fault::DatagramTwice,
+        Fault::DatagramLate,
     ];
 }
 
@@ -112,6 +115,7 @@ impl FaultPlan {
             .with(Fault::AcceptFailed, 20_000)
             .with(Fault::DatagramLoss, 50_000)
             .with(Fault::DatagramTwice, 20_000)
+            .with(Fault::DatagramLate, 50_000)
     }
 
     /// The same plan with another probability for one kind. Parts per million.

@@ -36,6 +36,10 @@ pub(crate) struct Stream {
     peer_closed: bool,
     failed: bool,
     closing: Option<Close>,
+    /// A close that waits for the peer gives up then.
+    close_by: Micros,
+    /// Bytes were queued behind the end of our direction.
+    too_late: bool,
     /// Input thrown away while lingering.
     lingered: u64,
     /// The descriptor is closed; `Closed` is due.
@@ -78,6 +82,8 @@ impl Stream {
             peer_closed: false,
             failed: false,
             closing: None,
+            close_by: 0,
+            too_late: false,
             lingered: 0,
             closed_at: None,
             detach_at: None,
@@ -111,16 +117,20 @@ impl Stream {
     }
 
     pub(crate) fn queue(&mut self, data: Slice) {
-        if !data.is_empty() && !self.failed {
-            debug_assert!(!self.finish, "a send after the end of our direction");
-            self.queued += data.len();
-            self.queue.push_back(data);
+        if data.is_empty() || self.failed {
+            return;
         }
+        if self.finish {
+            self.too_late = true;
+            return;
+        }
+        self.queued += data.len();
+        self.queue.push_back(data);
     }
 
     /// Sends the queue, gathered. What earlier flushes left over keeps its place, and is tried again only when there is room.
     pub(crate) fn flush(&mut self, world: &mut World, last: Last) -> Sent {
-        if self.failed {
+        if self.failed || self.too_late {
             return Sent::Failed(IoError::Reset);
         }
         self.last = last;
@@ -147,21 +157,32 @@ impl Stream {
     }
 
     pub(crate) fn close(&mut self, world: &mut World, how: Close) {
+        if self.closed_at.is_some() || (self.closing.is_some() && how != Close::Reset) {
+            return;
+        }
         self.closing = Some(how);
         self.receive = None;
         self.into = None;
         self.detach_at = None;
         self.splice_to = None;
         match how {
-            Close::Reset => {
-                self.drop_queue();
-                world.reset(self.end);
-                self.set_closed(world);
-            }
-            Close::Linger { deadline, .. } => world.plan_ready(deadline, self.driver, self.key()),
-            Close::Graceful => {}
+            Close::Reset => self.reset(world),
+            Close::Linger { deadline, .. } => self.give_up_at(world, deadline),
+            Close::Graceful => self.give_up_at(world, world.now + CLOSE_IDLE),
         }
+        self.go_on_closing(world);
         world.mark(self.driver, self.key());
+    }
+
+    fn give_up_at(&mut self, world: &mut World, at: Micros) {
+        self.close_by = at;
+        world.plan_ready(at, self.driver, self.key());
+    }
+
+    fn reset(&mut self, world: &mut World) {
+        self.drop_queue();
+        world.reset(self.end);
+        self.set_closed(world);
     }
 
     pub(crate) fn detach(&mut self, world: &mut World) {
@@ -206,11 +227,18 @@ impl Stream {
         done.map_or(Polled::Nothing, Polled::Done)
     }
 
-    fn poll_closing(&mut self, world: &mut World) -> Polled {
+    fn go_on_closing(&mut self, world: &mut World) {
         if self.closed_at.is_none() && self.close_goes_on(world) {
             world.close(self.end);
             self.set_closed(world);
         }
+        if self.closed_at.is_none() && world.now >= self.close_by {
+            self.reset(world);
+        }
+    }
+
+    fn poll_closing(&mut self, world: &mut World) -> Polled {
+        self.go_on_closing(world);
         match self.closed_at {
             Some(at) if at <= world.now => Polled::Gone(Done::Closed { sock: self.sock }),
             _ => Polled::Nothing,
@@ -219,34 +247,41 @@ impl Stream {
 
     /// Works on a close; true when the descriptor can be closed.
     fn close_goes_on(&mut self, world: &mut World) -> bool {
-        if self.connecting || world.error(self.end).is_some() || self.pump(world).is_err() {
+        if self.connecting || world.error(self.end).is_some() {
             self.drop_queue();
             return true;
         }
-        let lingering = match self.closing {
-            Some(Close::Linger { bytes, deadline }) => Some((bytes, deadline)),
-            _ => None,
+        let progress = match self.pump(world) {
+            Ok(taken) => taken > 0,
+            Err(_) => {
+                self.drop_queue();
+                return true;
+            }
         };
-        let Some((bytes, deadline)) = lingering else { return self.queued == 0 };
-        if world.now >= deadline {
-            self.drop_queue();
-            return true;
+        match self.closing {
+            Some(Close::Linger { bytes, .. }) => self.linger(world, bytes),
+            _ => {
+                if progress && self.queued > 0 {
+                    self.give_up_at(world, world.now + CLOSE_IDLE);
+                }
+                self.queued == 0
+            }
         }
-        if self.queued > 0 {
-            return false;
-        }
+    }
+
+    /// Throws input away, also while bytes are queued: the peer may not read before it has written.
+    fn linger(&mut self, world: &mut World, bytes: u64) -> bool {
         self.finish = true;
         self.finish_when_drained(world);
-        loop {
+        while self.lingered < bytes {
             match world.read(self.end, LINGER_PIECE, |_| {}) {
                 Read::Bytes(n) => self.lingered += n as u64,
                 Read::Empty => return false,
-                Read::End | Read::Failed(_) => return true,
-            }
-            if self.lingered >= bytes {
-                return true;
+                Read::End => return self.queued == 0,
+                Read::Failed(_) => return true,
             }
         }
+        true
     }
 
     fn set_closed(&mut self, world: &mut World) {
@@ -266,7 +301,7 @@ impl Stream {
             return Polled::Done(Done::Detached { sock: self.sock, result: Err(error) });
         }
         if !quiet {
-            return Polled::Done(Done::Detached { sock: self.sock, result: Err(IoError::Unsupported) });
+            return Polled::Done(Done::Detached { sock: self.sock, result: Err(IoError::Reset) });
         }
         world.set_owner(self.end, super::world::Owner::Nobody);
         let detached = Detached { handle: Handle::Sim(self.end.0) };
@@ -458,5 +493,7 @@ impl Stream {
 
 /// Bytes thrown away at once while lingering.
 const LINGER_PIECE: usize = 64 << 10;
+/// A graceful close without progress for this long becomes a reset.
+const CLOSE_IDLE: Micros = 30_000_000;
 /// Bytes one splice moves at most (the size of a pipe).
 const SPLICE_PIECE: usize = 64 << 10;

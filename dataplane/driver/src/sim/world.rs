@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pipe::Pipe;
+use super::ports::{Packet, Port};
 use super::trace::Trace;
 use super::{EndId, Fault, FaultCounts, NetworkOptions, Notice, Read, Rng};
 use crate::{Addr, IoError, Micros, Sock};
@@ -24,7 +25,7 @@ pub(crate) struct World {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) ports: Vec<Port>,
     pub(crate) drivers: Vec<Attached>,
-    notices: VecDeque<Notice>,
+    pub(super) notices: VecDeque<Notice>,
     next_port: u16,
     /// The driver whose turn it is, and how often in a row it found that somebody else must act first.
     turning: usize,
@@ -79,21 +80,6 @@ pub(crate) struct Listener {
     backlog: VecDeque<EndId>,
 }
 
-/// A bound datagram socket.
-pub(crate) struct Port {
-    pub(crate) addr: Addr,
-    pub(crate) owner: Owner,
-    pub(crate) open: bool,
-    pub(crate) inbox: VecDeque<Packet>,
-}
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Packet {
-    pub(crate) from: Addr,
-    pub(crate) ecn: u8,
-    pub(crate) bytes: Vec<u8>,
-}
-
 /// What the world keeps for a driver.
 pub(crate) struct Attached {
     /// Things that may have completions, in the order they were marked.
@@ -102,6 +88,8 @@ pub(crate) struct Attached {
     pub(crate) woken: Arc<AtomicBool>,
     /// It asked to be back by then.
     wait_until: Micros,
+    /// It asked for completions since its last turn; when it does not, time passes all the same.
+    asked: bool,
     gone: bool,
 }
 
@@ -113,7 +101,7 @@ struct Planned {
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+pub(super) enum Event {
     /// Bytes (or the end) sent by that end arrive.
     Deliver(EndId),
     /// A connect reaches its destination, for the n-th time.
@@ -133,7 +121,7 @@ enum Event {
 
 /// An [`IoError`] that can be ordered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Code {
+pub(super) enum Code {
     Refused,
     TimedOut,
     Unreachable,
@@ -170,7 +158,11 @@ impl World {
             self.turning = driver;
             self.held_turns = 0;
         }
+        let asked = std::mem::take(&mut self.drivers[driver].asked);
         if self.has_work(driver) {
+            if !asked {
+                self.step(until);
+            }
             return;
         }
         let patient = self.held_turns < HELD_TURNS_MAX;
@@ -209,6 +201,11 @@ impl World {
         true
     }
 
+    /// A driver asked for a completion.
+    pub(crate) fn asked(&mut self, driver: usize) {
+        self.drivers[driver].asked = true;
+    }
+
     pub(crate) fn next_event(&self) -> Option<Micros> {
         self.events.peek().map(|e| e.0.at)
     }
@@ -224,7 +221,7 @@ impl World {
         !self.notices.is_empty() || (0..self.drivers.len()).any(|i| i != driver && due(i))
     }
 
-    fn plan(&mut self, at: Micros, event: Event) {
+    pub(super) fn plan(&mut self, at: Micros, event: Event) {
         self.planned += 1;
         self.events.push(Reverse(Planned { at: at.max(self.now + 1), number: self.planned, event }));
     }
@@ -261,7 +258,7 @@ impl World {
         strikes
     }
 
-    fn latency(&mut self) -> Micros {
+    pub(super) fn latency(&mut self) -> Micros {
         let usual = self.rng.between(self.options.latency_us.0, self.options.latency_us.1);
         match self.strikes(Fault::LatencySpike) {
             true => usual * self.rng.between(2, 50),
@@ -304,6 +301,7 @@ impl World {
             marked: BTreeSet::new(),
             woken,
             wait_until: Micros::MAX,
+            asked: true,
             gone: false,
         });
         self.drivers.len() - 1
@@ -714,41 +712,6 @@ impl World {
             self.reset(end);
         }
     }
-
-    // --- datagrams ---
-
-    pub(crate) fn bind_port(&mut self, addr: &Addr) -> u64 {
-        let port = Port { addr: addr.clone(), owner: Owner::Nobody, open: true, inbox: VecDeque::new() };
-        self.ports.push(port);
-        self.ports.len() as u64 - 1
-    }
-
-    pub(crate) fn send_packet(&mut self, from: usize, to: &Addr, ecn: u8, bytes: &[u8]) {
-        let packet = Packet { from: self.ports[from].addr.clone(), ecn, bytes: bytes.to_vec() };
-        let Some(port) = self.ports.iter().position(|p| p.open && same_place(&p.addr, to)) else { return };
-        if self.strikes(Fault::DatagramLoss) {
-            return;
-        }
-        if self.strikes(Fault::DatagramTwice) {
-            let at = self.now + self.latency();
-            self.plan(at, Event::Packet(port, packet.clone()));
-        }
-        let at = self.now + self.latency();
-        self.plan(at, Event::Packet(port, packet));
-    }
-
-    fn packet_arrives(&mut self, port: usize, packet: Packet) {
-        self.trace.note(self.now, "packet", port as u64, packet.bytes.len() as u64);
-        if !self.ports[port].open || self.ports[port].inbox.len() >= PORT_QUEUE_MAX {
-            return;
-        }
-        self.ports[port].inbox.push_back(packet);
-        match self.ports[port].owner {
-            Owner::Driver(driver, key) => self.mark(driver, key),
-            Owner::Peer => self.notices.push_back(Notice::Port(port as u64)),
-            Owner::Nobody => {}
-        }
-    }
 }
 
 impl From<Code> for IoError {
@@ -762,7 +725,7 @@ impl From<Code> for IoError {
 }
 
 /// A socket bound to `bound` (which may be a wildcard) gets what is sent to `to`.
-fn same_place(bound: &Addr, to: &Addr) -> bool {
+pub(super) fn same_place(bound: &Addr, to: &Addr) -> bool {
     match (bound, to) {
         (Addr::Inet(b), Addr::Inet(t)) => {
             b == t || (b.ip().is_unspecified() && b.port() == t.port() && (b.is_ipv6() || t.is_ipv4()))
@@ -783,5 +746,3 @@ const SYN_RETRY_AFTER: Micros = 1_000_000;
 const SYN_RETRIES: u32 = 6;
 /// Bytes sent with MSG_MORE wait this long at most.
 const CORKED_FOR: Micros = 200_000;
-/// Datagrams a port holds; more are lost.
-const PORT_QUEUE_MAX: usize = 256;
