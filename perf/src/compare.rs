@@ -24,6 +24,9 @@ pub const SCENARIOS: &str = "l4-1k,l4-64k,h1-1k,h1-64k,conn,open-5000";
 /// Connections at a time in every scenario.
 pub const CONNECTIONS: usize = 64;
 
+/// A cell in which others took more than this share of the proxy's core was disturbed.
+const FOREIGN_MAX: f64 = 0.05;
+
 /// One peer in one scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entrant {
@@ -109,6 +112,7 @@ pub fn run(flags: &Flags) -> Result<()> {
         report.section(scenario.name(), &scenario_table(*scenario, &entrants, &cells, rounds));
     }
     report.section("Goals", &goals_table(&scenarios, &peers, &cells, rounds));
+    report.section("Disturbance", &disturbance(&cells));
     report.section("How to read this", LEGEND);
     report.figures("cells", &cells)?;
     report.figures("seconds", &window.as_secs_f64())?;
@@ -318,6 +322,18 @@ fn goals_table(scenarios: &[Scenario], peers: &[Peer], cells: &[Cell], rounds: u
         }
     }
     table.render()
+}
+
+/// Says how many cells shared the proxy's core with something else.
+fn disturbance(cells: &[Cell]) -> String {
+    let disturbed = cells.iter().filter(|cell| cell.foreign > FOREIGN_MAX).count();
+    let share = FOREIGN_MAX * 100.0;
+    let verdict =
+        if disturbed * 10 > cells.len() { "REPEAT THIS RUN on a quiet machine" } else { "quiet enough" };
+    format!(
+        "{disturbed} of {} cells had more than {share:.0} % of the core taken by others: {verdict}.",
+        cells.len()
+    )
 }
 
 const LEGEND: &str = "\

@@ -1,6 +1,6 @@
 //! Sockets, epoll and pinning behind safe wrappers: what origin and load generator share.
 
-use crate::failure::{Context, Result};
+use crate::failure::{Context, Failure, Result};
 use rustix::{
     event::{Timespec, epoll},
     io::Errno,
@@ -11,6 +11,7 @@ use rustix::{
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -21,6 +22,9 @@ pub const LOAD_CORE: usize = 1;
 
 /// Events taken per wait.
 const EVENTS_MAX: usize = 256;
+
+/// Where proxies listen.
+const PROXY_PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Readable, edge-triggered.
 pub const READ: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ET);
@@ -169,13 +173,22 @@ pub fn listen() -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// A loopback address that was free a moment ago, for a proxy to listen on.
+/// A loopback address that was free a moment ago, for a proxy to listen on. Below the range the kernel takes local
+/// ports of connections from: a listener that goes and comes back must not find its port taken by a client.
 ///
 /// # Errors
 /// When no port is free.
 pub fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("free port")?;
-    Ok(listener.local_addr()?)
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16;
+    for _ in 0..PROXY_PORTS.len() {
+        let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PROXY_PORTS.len() as u16;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PROXY_PORTS.start + offset));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err(Failure::new(format!("no port of {PROXY_PORTS:?} is free")))
 }
 
 /// Runs `work` with this thread on one core, so that a process it starts inherits the pinning; then puts the old

@@ -7,7 +7,6 @@ use crate::{
     net::{self, Poller, Received},
 };
 use std::{
-    collections::HashMap,
     net::{SocketAddr, TcpListener},
     os::fd::{AsRawFd, OwnedFd},
     sync::{
@@ -89,7 +88,8 @@ struct Server {
     poller: Poller,
     speaks: Speaks,
     answer: Vec<u8>,
-    connections: HashMap<u64, Connection>,
+    /// By descriptor number.
+    connections: Vec<Option<Connection>>,
     buffer: Vec<u8>,
 }
 
@@ -111,7 +111,7 @@ impl Server {
             Speaks::Http { body } => http_answer(body),
         };
         let buffer = vec![0; RECEIVE_BYTES];
-        Ok(Self { listener, poller, speaks, answer, connections: HashMap::new(), buffer })
+        Ok(Self { listener, poller, speaks, answer, connections: Vec::new(), buffer })
     }
 
     fn run(&mut self, stop: &AtomicBool) -> Result<()> {
@@ -121,8 +121,8 @@ impl Server {
             for token in &ready {
                 if *token == LISTENER {
                     self.accept()?;
-                } else if !self.serve(*token) {
-                    self.connections.remove(token);
+                } else if !self.serve(*token as usize) {
+                    self.connections[*token as usize] = None;
                 }
             }
         }
@@ -131,16 +131,19 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         while let Some(socket) = net::accept(&self.listener) {
-            let token = socket.as_raw_fd() as u64;
-            self.poller.add(&socket, token, net::READ_WRITE)?;
-            self.connections.insert(token, Connection { socket, seen: 0, tail: [0; 4], owed: 0 });
+            let number = socket.as_raw_fd() as usize;
+            self.poller.add(&socket, number as u64, net::READ_WRITE)?;
+            if number >= self.connections.len() {
+                self.connections.resize_with(number + 1, || None);
+            }
+            self.connections[number] = Some(Connection { socket, seen: 0, tail: [0; 4], owed: 0 });
         }
         Ok(())
     }
 
     /// Sends what is owed, takes what has come, answers it; `false` when the connection is over.
-    fn serve(&mut self, token: u64) -> bool {
-        let Some(connection) = self.connections.get_mut(&token) else { return true };
+    fn serve(&mut self, number: usize) -> bool {
+        let Some(Some(connection)) = self.connections.get_mut(number) else { return true };
         if connection.owed > 0 && !connection.send(&self.answer) {
             return false;
         }
