@@ -1,5 +1,5 @@
 //! Decision 0001 measured: the CPU time of one worker that forwards 1 KiB request and 1 KiB answer over loopback TCP, with
-//! one upstream connection per client connection, on raw epoll and on the runtimes a user would pick.
+//! one upstream connection per client connection, on raw epoll, on Ringway's drivers and on the runtimes a user would pick.
 //! `cargo bench -p ringway-bench --features runtimes --bench io_model`
 //!
 //! The unit is CPU time of the forwarding thread per exchange, read from schedstat: user and system time, kernel helper
@@ -9,6 +9,7 @@
 
 mod epoll;
 mod load;
+mod ringway;
 mod runtimes;
 
 use std::net::{SocketAddr, TcpListener};
@@ -22,18 +23,28 @@ use load::{Client, CpuClock, MESSAGE_BYTES};
 struct Model {
     name: &'static str,
     serve: fn(TcpListener, SocketAddr),
+    /// Whether it can run here at all.
+    is_available: fn() -> bool,
+}
+
+impl Model {
+    const fn new(name: &'static str, serve: fn(TcpListener, SocketAddr)) -> Self {
+        Self { name, serve, is_available: || true }
+    }
 }
 
 const MODELS: &[Model] = &[
-    Model { name: "epoll", serve: epoll::forward },
-    Model { name: "tokio", serve: runtimes::with_tokio },
-    Model { name: "monoio", serve: runtimes::with_monoio },
-    Model { name: "monoio_defer", serve: runtimes::with_monoio_defer },
-    Model { name: "monoio_epoll", serve: runtimes::with_monoio_epoll },
-    Model { name: "compio", serve: runtimes::with_compio },
-    Model { name: "compio_defer", serve: runtimes::with_compio_defer },
-    Model { name: "compio_epoll", serve: runtimes::with_compio_epoll },
-    Model { name: "tokio_uring", serve: runtimes::with_tokio_uring },
+    Model::new("epoll", epoll::forward),
+    Model::new("ringway_epoll", ringway::with_epoll),
+    Model { name: "ringway_uring", serve: ringway::with_uring, is_available: ringway::has_uring },
+    Model::new("tokio", runtimes::with_tokio),
+    Model::new("monoio", runtimes::with_monoio),
+    Model::new("monoio_defer", runtimes::with_monoio_defer),
+    Model::new("monoio_epoll", runtimes::with_monoio_epoll),
+    Model::new("compio", runtimes::with_compio),
+    Model::new("compio_defer", runtimes::with_compio_defer),
+    Model::new("compio_epoll", runtimes::with_compio_epoll),
+    Model::new("tokio_uring", runtimes::with_tokio_uring),
 ];
 const CONNECTIONS: &[usize] = &[1, 64];
 
@@ -43,7 +54,7 @@ fn forward(criterion: &mut Criterion) {
     for connections in CONNECTIONS {
         let mut group = criterion.benchmark_group(format!("forward_1KiB_{connections}_connections_cpu"));
         group.throughput(Throughput::Elements(1));
-        for model in MODELS {
+        for model in MODELS.iter().filter(|model| (model.is_available)()) {
             // Criterion calls the closure many times; the worker and its connections live as long as the case.
             let mut client = None;
             group.bench_with_input(
