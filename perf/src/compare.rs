@@ -32,7 +32,7 @@ const FOREIGN_MAX: f64 = 0.05;
 pub struct Entrant {
     /// The proxy.
     pub peer: Peer,
-    /// Its name in the tables; behind it `+poll` for the config that holds the cores awake, `+128k` for larger buffers.
+    /// Its name in the tables; a variant of its config stands behind a `+`.
     pub label: String,
     /// Its config template.
     pub work: String,
@@ -124,22 +124,28 @@ pub fn run(flags: &Flags) -> Result<()> {
     }
 }
 
-/// Who takes part: in the open loop, Ringway also with `idle: poll`; with large bodies, the others also with buffers
-/// that hold a whole answer.
+/// Who takes part: every peer, and behind it its variant for this scenario if it has one.
 pub fn entrants(scenario: Scenario, peers: &[Peer]) -> Vec<Entrant> {
     let mut entrants = Vec::new();
     for peer in peers.iter().copied() {
         entrants.push(Entrant { peer, label: peer.name().into(), work: scenario.work().into() });
-        if scenario == Scenario::Open && peer.driver().is_some() {
-            let label = format!("{}+poll", peer.name());
-            entrants.push(Entrant { peer, label, work: "h1-poll".into() });
-        }
-        if scenario == Scenario::H1Large && matches!(peer, Peer::Nginx | Peer::Haproxy) {
-            let label = format!("{}+128k", peer.name());
-            entrants.push(Entrant { peer, label, work: "h1-128k".into() });
+        if let Some(variant) = variant(scenario, peer) {
+            let (label, work) = (format!("{}+{variant}", peer.name()), format!("h1-{variant}"));
+            entrants.push(Entrant { peer, label, work });
         }
     }
     entrants
+}
+
+/// `poll`: the cores never halt. `bare`: no forwarding fields, as in the others' configs. `128k`: buffers that hold a
+/// whole answer of 64 KiB.
+fn variant(scenario: Scenario, peer: Peer) -> Option<&'static str> {
+    match (scenario, peer) {
+        (Scenario::Open, peer) if peer.driver().is_some() => Some("poll"),
+        (Scenario::H1Small, peer) if peer.driver().is_some() => Some("bare"),
+        (Scenario::H1Large, Peer::Nginx | Peer::Haproxy) => Some("128k"),
+        _ => None,
+    }
 }
 
 /// The load of a scenario against an address.
@@ -391,7 +397,7 @@ mod tests {
         let labels = |scenario| -> Vec<String> {
             entrants(scenario, &[Peer::RingwayEpoll, Peer::Nginx]).into_iter().map(|one| one.label).collect()
         };
-        assert_eq!(labels(Scenario::H1Small), ["ringway-epoll", "nginx"]);
+        assert_eq!(labels(Scenario::H1Small), ["ringway-epoll", "ringway-epoll+bare", "nginx"]);
         assert_eq!(labels(Scenario::H1Large), ["ringway-epoll", "nginx", "nginx+128k"]);
         assert_eq!(labels(Scenario::Open), ["ringway-epoll", "ringway-epoll+poll", "nginx"]);
     }
