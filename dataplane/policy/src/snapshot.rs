@@ -1,19 +1,29 @@
-//! The compiled, immutable configuration that workers serve from: pages of `Arc`, so that a change copies one page.
+//! The compiled, immutable configuration that workers serve from: pages of `Arc`, so that a change copies one page. Built by
+//! [`Snapshot::compile`](crate::compile); nothing in it can hold nonsense.
 
 use std::sync::Arc;
 
+use crate::cidr::CidrSet;
+use crate::fields::Edits;
+pub use crate::respond::Respond;
+pub use crate::rewrite::{PathRewrite, Redirect};
+pub(crate) use crate::route::Conditions;
+pub use crate::route::RouteTable;
 use crate::spec;
+pub use crate::split::Split;
+pub use crate::tcp::TcpRoutes;
+use crate::weights::Weights;
 
-/// Index of a cluster in [`Snapshot::clusters`].
+/// Index of a cluster in [`Snapshot::clusters`]. A cluster keeps its number over reloads as long as the table has no gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClusterId(pub u32);
 
 /// Index of a route in [`RouteTable`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId(pub u32);
 
 /// Everything a worker serves from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Rises by one with each publication.
     pub generation: u64,
@@ -30,23 +40,12 @@ pub struct Snapshot {
 pub struct Listener {
     /// As configured.
     pub spec: spec::Listener,
+    /// [`spec::Listener::proxy_protocol_trusted`], compiled.
+    pub trusted: CidrSet,
     /// HTTP listeners: routes that apply here, compiled (shared between listeners with the same set).
     pub routes: Arc<RouteTable>,
     /// TCP listeners.
     pub tcp: Option<TcpRoutes>,
-}
-
-/// Where connections of an opaque TCP listener go.
-#[derive(Debug)]
-pub struct TcpRoutes {
-    /// Without a matching server name.
-    pub default: Option<ClusterId>,
-}
-
-/// Compiled routes.
-#[derive(Debug)]
-pub struct RouteTable {
-    routes: Vec<Route>,
 }
 
 /// A compiled route.
@@ -56,19 +55,26 @@ pub struct Route {
     pub spec: spec::Route,
     /// Where it goes.
     pub action: Action,
+    /// [`spec::Route::rewrite_path`], compiled; see [`Route::write_target`].
+    pub path_rewrite: Option<PathRewrite>,
+    /// [`spec::Route::request_fields`], compiled.
+    pub request_edits: Edits,
+    /// [`spec::Route::response_fields`], compiled. Already part of a direct response; to be added to a redirect.
+    pub response_edits: Edits,
+    pub(crate) conditions: Conditions,
 }
 
 /// A compiled action.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Forwarded.
     Cluster(ClusterId),
     /// Forwarded to one of several.
-    Split(Vec<(ClusterId, u32)>),
+    Split(Split),
     /// Answered here with a redirect.
-    Redirect(spec::Redirect),
+    Redirect(Redirect),
     /// Answered here.
-    Respond(spec::Respond),
+    Respond(Respond),
 }
 
 /// A compiled cluster.
@@ -78,6 +84,8 @@ pub struct Cluster {
     pub spec: spec::Cluster,
     /// Resolved endpoints, duplicates merged, weight 0 left out.
     pub endpoints: Vec<Endpoint>,
+    /// Their weights, compiled; `None` if there are no endpoints.
+    pub weights: Option<Weights>,
 }
 
 /// A resolved endpoint.
@@ -89,9 +97,29 @@ pub struct Endpoint {
     pub weight: u32,
 }
 
-impl RouteTable {
-    /// The route of that number.
-    pub fn route(&self, id: RouteId) -> &Route {
-        &self.routes[id.0 as usize]
+impl Snapshot {
+    /// The cluster of that number.
+    #[inline]
+    pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
+        &self.clusters[id.0 as usize]
+    }
+
+    /// The cluster of that name and its number.
+    pub fn cluster_named(&self, name: &str) -> Option<(ClusterId, &Arc<Cluster>)> {
+        let place = self.clusters.iter().position(|cluster| &*cluster.spec.name == name)?;
+        Some((ClusterId(place as u32), &self.clusters[place]))
+    }
+
+    /// The listener of that name.
+    pub fn listener_named(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| &*listener.spec.name == name)
+    }
+}
+
+impl Listener {
+    /// Whether a PROXY protocol header and forwarding fields of that peer are believed; `None` stands for a unix socket, which is
+    /// trusted as its file permissions say who may connect.
+    pub fn trusts(&self, peer: Option<std::net::IpAddr>) -> bool {
+        self.trusted.is_empty() || peer.is_none_or(|ip| self.trusted.contains(ip))
     }
 }
