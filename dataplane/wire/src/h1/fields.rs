@@ -79,7 +79,7 @@ fn scan_line(rest: &[u8], at: usize, tolerance: &mut Tolerance) -> Result<Step, 
             tolerance.permit(Relaxations::BARE_LF, ErrorKind::BareLf)?;
             return Ok(Step::End(at + 1));
         }
-        Some(b' ' | b'\t') if name_len == 0 => return Err(ErrorKind::WhitespaceBeforeField),
+        Some(b' ' | b'\t') if name_len == 0 => return Err(ErrorKind::ObsFold),
         Some(b' ' | b'\t') => {
             tolerance.permit(Relaxations::WHITESPACE_BEFORE_COLON, ErrorKind::WhitespaceBeforeColon)?;
             rewrite = true;
@@ -139,16 +139,19 @@ fn scan_value(rest: &[u8], from: usize, tolerance: &mut Tolerance) -> Result<Opt
                 continue;
             }
         };
-        // Whether the line goes on in the next one needs one byte more; a head has one, since it ends with an
+        if !tolerance.allowed.contains(Relaxations::OBS_FOLD) {
+            break line_end;
+        }
+        // Whether the value goes on in the next line needs one byte more; a head has one, since it ends with an
         // empty line.
         match rest.get(line_end) {
-            None if tolerance.allowed.contains(Relaxations::OBS_FOLD) => return Ok(None),
+            None => return Ok(None),
             Some(b' ' | b'\t') => {
                 tolerance.permit(Relaxations::OBS_FOLD, ErrorKind::ObsFold)?;
                 (folded, rewrite) = (true, true);
                 cursor = line_end;
             }
-            _ => break line_end,
+            Some(_) => break line_end,
         }
     };
     let blank = |byte: u8| matches!(byte, b' ' | b'\t') || (folded && matches!(byte, b'\r' | b'\n'));
@@ -211,6 +214,9 @@ pub(super) fn parse_section(
     fields: &mut Fields,
     facts: &mut Facts,
 ) -> Result<Option<usize>, ErrorKind> {
+    if matches!(buf.get(at), Some(b' ' | b'\t')) {
+        return Err(ErrorKind::WhitespaceBeforeField);
+    }
     loop {
         let line = match next_line(buf, at, limits.field_bytes_max, tolerance)? {
             Step::Field(line) => line,

@@ -12,9 +12,10 @@ use crate::http::{FieldName, Framing, Method, RequestHead, Span, TargetForm, Ver
 /// section 2.2).
 ///
 /// `scanned` starts at 0 for each new message and is otherwise left alone by the caller between calls on the same,
-/// growing bytes: it keeps repeated calls linear. On [`Status::Partial`] or an error the content of `head` is
-/// unspecified. The answer does not depend on how the bytes were split over calls. Spans are offsets in `buf`; the
-/// number returned is `head.len`.
+/// growing bytes: it saves parsing again what cannot have become whole. On [`Status::Partial`] or an error the content of
+/// `head` is unspecified. The answer does not depend on how the bytes were split over calls, except that an error in a
+/// line that did not end yet may be told only when it ends. Spans are offsets in `buf`; the number returned is
+/// `head.len`.
 ///
 /// # Errors
 /// The first rule broken, in the order of the bytes; see [`ErrorKind::status`] for the answer.
@@ -46,26 +47,15 @@ pub fn parse_request(
     }
 }
 
-/// The bytes to parse, bounded by the head limit, or `None` if they cannot hold a whole head yet.
+/// The bytes to parse, bounded by the head limit, or `None` if nothing can have changed since the last look.
 ///
-/// The first look at a message parses at once, which finds nearly every head whole; later looks only search the new
-/// bytes for the empty line.
+/// The first look at a message parses at once, which finds nearly every head whole. Later looks parse again only when a
+/// line ended in the new bytes: at most `fields_max` times over at most `head_bytes_max` bytes.
 #[inline]
 pub(super) fn head_window<'b>(buf: &'b [u8], scanned: usize, limits: &Limits) -> Option<&'b [u8]> {
     let bounded = buf.get(..limits.head_bytes_max as usize);
-    let window = bounded.unwrap_or(buf);
-    if scanned == 0 || bounded.is_some() {
-        return Some(window);
-    }
-    // The empty line may have begun in the three bytes seen last: CR LF CR.
-    let mut rest = buf.get(scanned.saturating_sub(3)..).unwrap_or(&[]);
-    while let Some(line_feed) = memchr::memchr(b'\n', rest) {
-        rest = rest.get(line_feed + 1..).unwrap_or(&[]);
-        if matches!(rest, [b'\n', ..] | [b'\r', b'\n', ..]) {
-            return Some(window);
-        }
-    }
-    None
+    let line_ended = || memchr::memchr(b'\n', buf.get(scanned..).unwrap_or(&[])).is_some();
+    (scanned == 0 || bounded.is_some() || line_ended()).then_some(bounded.unwrap_or(buf))
 }
 
 /// `None`: not whole yet.
