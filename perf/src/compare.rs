@@ -6,7 +6,7 @@ use crate::{
     failure::{Context, Failure, Result},
     load::{Errors, Load, Plan},
     net::{self, LOAD_CORE, PROXY_CORE},
-    origin::Origin,
+    origin::Server,
     procfs,
     proxy::{Job, Peer, Programs, Running},
     report::Report,
@@ -168,10 +168,11 @@ fn measure(
     warm_up: Duration,
     window: Duration,
 ) -> Result<Cell> {
-    let origin = Origin::start(scenario.origin(), Some(LOAD_CORE))?;
+    let origin = Server::new(scenario.origin())?;
     let job = Job { work: &entrant.work, origin: origin.address(), extra: &[], core: Some(PROXY_CORE) };
     let proxy = Running::start(entrant.peer, &job, programs)?;
     let mut load = Load::new(plan(scenario, proxy.address()))?;
+    load.serve(origin)?;
     net::pinned(LOAD_CORE, || {
         load.open();
         load.run_for(warm_up)?;

@@ -7,6 +7,7 @@ use crate::{
     failure::{Failure, Result},
     histogram::Histogram,
     net::{self, Alarm, Poller, Received},
+    origin::{Server, TOKENS},
 };
 use rustix::io::Errno;
 use serde::Serialize;
@@ -103,6 +104,8 @@ pub struct Load {
     plan: Plan,
     poller: Poller,
     alarm: Alarm,
+    /// Served in the same loop, if any: then no thread switch lies between client and origin.
+    origin: Option<Server>,
     slots: Vec<Slot>,
     /// Open loop: connections without a request, longest idle first.
     free: VecDeque<usize>,
@@ -157,6 +160,7 @@ impl Load {
             plan,
             poller,
             alarm,
+            origin: None,
             slots,
             free: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -168,6 +172,16 @@ impl Load {
             latency: Histogram::default(),
             errors: Errors::default(),
         })
+    }
+
+    /// Serves this origin in the same loop.
+    ///
+    /// # Errors
+    /// When it cannot be registered.
+    pub fn serve(&mut self, origin: Server) -> Result<()> {
+        origin.attach(&self.poller)?;
+        self.origin = Some(origin);
+        Ok(())
     }
 
     /// Opens the connections (closed loops send at once).
@@ -240,8 +254,11 @@ impl Load {
         }
         // Whole milliseconds are what this wait can do; due times come from the alarm.
         self.poller.wait(Duration::from_nanos(limit_ns.next_multiple_of(1_000_000)).min(LOOK), ready)?;
-        for token in ready.iter().filter(|token| **token != ALARM) {
-            self.on_event(*token as usize);
+        for token in ready.iter().copied().filter(|token| *token != ALARM) {
+            match &mut self.origin {
+                Some(origin) if token & TOKENS != 0 => origin.on_event(&self.poller, token)?,
+                _ => self.on_event(token as usize),
+            }
         }
         self.ask_what_is_due();
         Ok(())

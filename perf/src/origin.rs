@@ -1,5 +1,5 @@
-//! The origin: one thread with one epoll that answers fixed bytes, to HTTP/1.1 requests without a body or to L4
-//! requests of a fixed length. One request at a time per connection; pipelining is not spoken.
+//! The origin: answers fixed bytes, to HTTP/1.1 requests without a body or to L4 requests of a fixed length, in a
+//! thread of its own or in the load generator's loop. One request at a time per connection; pipelining is not spoken.
 
 use crate::{
     answer::BODY_BYTE,
@@ -21,8 +21,10 @@ use std::{
 const STOP_LOOK: Duration = Duration::from_millis(50);
 /// Receive buffer of the thread.
 const RECEIVE_BYTES: usize = 64 * 1024;
+/// Set in every token of an origin, so that it can share a poller.
+pub const TOKENS: u64 = 1 << 62;
 /// Token of the listening socket; connections use their descriptor number.
-const LISTENER: u64 = u64::MAX;
+const LISTENER: u64 = TOKENS | u32::MAX as u64;
 
 /// What the origin speaks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,16 +56,15 @@ impl Origin {
     /// # Errors
     /// When no port or descriptor is free.
     pub fn start(speaks: Speaks, core: Option<usize>) -> Result<Self> {
-        let listener = net::listen()?;
-        let address = listener.local_addr()?;
+        let mut server = Server::new(speaks)?;
+        let address = server.address();
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("origin".into()).spawn(move || {
             if let Some(core) = core {
                 net::pin(core).unwrap_or_else(|error| eprintln!("origin: {error}"));
             }
-            let served = Server::new(listener, speaks).and_then(|mut server| server.run(&ended));
-            served.unwrap_or_else(|error| eprintln!("origin: {error}"));
+            server.run(&ended).unwrap_or_else(|error| eprintln!("origin: {error}"));
         })?;
         Ok(Self { address, stop, thread: Some(thread) })
     }
@@ -83,9 +84,10 @@ impl Drop for Origin {
     }
 }
 
-struct Server {
+/// The origin without its thread: for a loop that also does something else.
+pub struct Server {
     listener: TcpListener,
-    poller: Poller,
+    address: SocketAddr,
     speaks: Speaks,
     answer: Vec<u8>,
     /// By descriptor number.
@@ -103,36 +105,65 @@ struct Connection {
 }
 
 impl Server {
-    fn new(listener: TcpListener, speaks: Speaks) -> Result<Self> {
-        let poller = Poller::new()?;
-        poller.add(&listener, LISTENER, rustix::event::epoll::EventFlags::IN)?;
+    /// Listens on a free port; nothing is served before `attach`.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn new(speaks: Speaks) -> Result<Self> {
+        let listener = net::listen()?;
+        let address = listener.local_addr()?;
         let answer = match speaks {
             Speaks::Framed { answer, .. } => vec![BODY_BYTE; answer],
             Speaks::Http { body } => http_answer(body),
         };
         let buffer = vec![0; RECEIVE_BYTES];
-        Ok(Self { listener, poller, speaks, answer, connections: Vec::new(), buffer })
+        Ok(Self { listener, address, speaks, answer, connections: Vec::new(), buffer })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Registers the listening socket; from then on `on_event` takes the tokens that have `TOKENS` set.
+    ///
+    /// # Errors
+    /// When it is registered already.
+    pub fn attach(&self, poller: &Poller) -> Result<()> {
+        poller.add(&self.listener, LISTENER, rustix::event::epoll::EventFlags::IN)
+    }
+
+    /// Serves the socket behind a token.
+    ///
+    /// # Errors
+    /// When a new connection cannot be registered.
+    pub fn on_event(&mut self, poller: &Poller, token: u64) -> Result<()> {
+        if token == LISTENER {
+            return self.accept(poller);
+        }
+        let number = (token & !TOKENS) as usize;
+        if !self.serve(number) {
+            self.connections[number] = None;
+        }
+        Ok(())
     }
 
     fn run(&mut self, stop: &AtomicBool) -> Result<()> {
-        let mut ready = Vec::new();
+        let (mut poller, mut ready) = (Poller::new()?, Vec::new());
+        self.attach(&poller)?;
         while !stop.load(Ordering::Relaxed) {
-            self.poller.wait(STOP_LOOK, &mut ready)?;
+            poller.wait(STOP_LOOK, &mut ready)?;
             for token in &ready {
-                if *token == LISTENER {
-                    self.accept()?;
-                } else if !self.serve(*token as usize) {
-                    self.connections[*token as usize] = None;
-                }
+                self.on_event(&poller, *token)?;
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self) -> Result<()> {
+    fn accept(&mut self, poller: &Poller) -> Result<()> {
         while let Some(socket) = net::accept(&self.listener) {
             let number = socket.as_raw_fd() as usize;
-            self.poller.add(&socket, number as u64, net::READ_WRITE)?;
+            poller.add(&socket, TOKENS | number as u64, net::READ_WRITE)?;
             if number >= self.connections.len() {
                 self.connections.resize_with(number + 1, || None);
             }
