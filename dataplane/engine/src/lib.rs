@@ -5,10 +5,24 @@
 //! [`Command::Publish`], and calls [`Worker::turn`] until it says that it is finished.
 #![forbid(unsafe_code)]
 
+mod access_log;
+mod account;
+mod attempt;
+mod cluster;
+mod downstream;
+mod exchange;
 pub mod flags;
+mod head;
+mod live;
+mod overload;
+mod reply;
+mod request;
+mod response;
+mod session;
 pub mod shared;
 mod slab;
 pub mod stats;
+mod tcp;
 mod timer;
 mod worker;
 

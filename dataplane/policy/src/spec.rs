@@ -373,6 +373,28 @@ pub struct Route {
     pub upgrade: Vec<Arc<str>>,
 }
 
+impl Route {
+    /// A route for every request, with all defaults.
+    pub fn to(action: Action) -> Route {
+        Route {
+            name: "".into(),
+            listeners: Vec::new(),
+            matches: Match::default(),
+            action,
+            rewrite_path: None,
+            rewrite_host: None,
+            request_fields: FieldEdits::default(),
+            response_fields: FieldEdits::default(),
+            timeout_ms: 15_000,
+            try_timeout_ms: None,
+            idle_ms: None,
+            duration_max_ms: None,
+            retry: Retry::default(),
+            upgrade: vec!["websocket".into()],
+        }
+    }
+}
+
 /// Attempts beyond the first: connect failure, refused, or a reset before any response byte on a reused connection; only
 /// idempotent requests or ones of which nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
