@@ -144,20 +144,13 @@ fn send_flags(more: bool) -> c_int {
     libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | if more { libc::MSG_MORE } else { 0 }
 }
 
-/// accept4(2): a non-blocking connection and its peer's address as the kernel wrote it.
-pub(crate) fn accept(listener: RawFd, peer: &mut RawAddr) -> Result<OwnedFd, Errno> {
+/// accept4(2): a connection and its peer's address as the kernel wrote it.
+pub(crate) fn accept(listener: RawFd, peer: &mut RawAddr, flags: c_int) -> Result<OwnedFd, Errno> {
     loop {
         let result = limit(Call::Accept, 0).and_then(|_| {
             peer.len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             // SAFETY: `peer` is writable for `len` bytes during the call.
-            own(unsafe {
-                libc::accept4(
-                    listener,
-                    (&raw mut peer.storage).cast(),
-                    &mut peer.len,
-                    libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-                )
-            })
+            own(unsafe { libc::accept4(listener, (&raw mut peer.storage).cast(), &mut peer.len, flags) })
         });
         match result {
             Err(libc::EINTR) => {}

@@ -29,8 +29,9 @@ impl WakeFd {
         }
     }
 
-    /// Called by the driver before it reports the wake-up: what was done before a later `wake` is reported again.
-    pub(crate) fn seen(&self) {
-        self.pending.swap(false, Ordering::AcqRel);
+    /// Called by the driver before it reports the wake-up, so that a later `wake` is reported again. False: it was
+    /// reported already.
+    pub(crate) fn seen(&self) -> bool {
+        self.pending.swap(false, Ordering::AcqRel)
     }
 }

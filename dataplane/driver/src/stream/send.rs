@@ -2,13 +2,13 @@
 
 use super::*;
 
-impl Epoll {
+impl<P: Poller> Streams<P> {
     pub(super) fn send_now(&mut self, sock: Sock, data: Slice, last: Last) -> Sent {
         let Some(s) = self.socks.at_mut(sock) else { return STALE };
         if !s.may_send() {
             return STALE;
         }
-        if s.phase == Phase::Connecting || s.outbox.bytes() > 0 {
+        if s.must_queue() || s.outbox.bytes() > 0 {
             s.outbox.push(data, &mut self.stock);
             return self.send_queued(sock, last);
         }
@@ -22,7 +22,7 @@ impl Epoll {
             return STALE;
         }
         s.outbox.mark(last);
-        if s.phase == Phase::Connecting {
+        if s.must_queue() {
             return Sent::Queued(s.outbox.bytes());
         }
         let flushed = s.outbox.flush(s.raw(), &mut self.stock);
@@ -33,49 +33,55 @@ impl Epoll {
         match flushed {
             Flushed::All => Sent::All,
             Flushed::Blocked => {
-                self.want_output(sock);
-                Sent::Queued(self.socks.at(sock).map_or(0, |s| s.outbox.bytes()))
+                // Asked for after a partial send only; room that appeared meanwhile is reported as an event.
+                self.watch(sock, Interest::Both);
+                Sent::Queued(self.queued(sock))
             }
             Flushed::Failed { errno, .. } => Sent::Failed(errno.into()),
         }
     }
 
-    /// The output edge, asked for after a partial send only. The change reports existing room as an event.
-    pub(super) fn want_output(&mut self, sock: Sock) {
-        if let Some(s) = self.socks.at(sock) {
-            let interest = s.interest | EDGE_INPUT | OUTPUT;
-            self.register(sock, interest);
-        }
-    }
-
-    /// Continues the queue; progress and failure are reported as completions.
+    /// Continues the pipe and the queue; progress and failure are reported as completions.
     pub(super) fn on_writable(&mut self, sock: Sock) {
         let Some(s) = self.socks.at_mut(sock) else { return };
-        let before = s.outbox.bytes();
-        if before == 0 && s.outbox.settled() {
+        if s.piped || (s.outbox.settled() && !s.fed_by.is_none()) {
+            let from = s.fed_by;
+            self.pump(from);
+        }
+        self.continue_queue(sock);
+    }
+
+    pub(super) fn continue_queue(&mut self, sock: Sock) {
+        let Some(s) = self.socks.at_mut(sock) else { return };
+        if s.must_queue() || s.outbox.settled() {
             return;
         }
+        let before = s.outbox.bytes();
         let flushed = s.outbox.flush(s.raw(), &mut self.stock);
         if let Flushed::Failed { errno, unsent } = flushed {
             self.send_failed(sock, errno, unsent);
             return;
         }
         let queued = s.outbox.bytes();
+        let fed_by = s.fed_by;
         if before > queued {
             self.pending.push_back(Done::Sent { sock, bytes: before - queued, queued });
         }
-        let unix = s.unix;
         match flushed {
+            Flushed::All if !fed_by.is_none() => self.pump(fed_by),
             // A TCP socket is told of room only after it ran out of it: staying interested is free, and saves the next
             // change. A unix socket is told at every receive of its peer.
-            Flushed::All if unix => self.register(sock, EDGE_INPUT),
-            Flushed::Blocked => self.want_output(sock),
+            Flushed::All if s.unix => {
+                let place = s.place(sock);
+                self.poller.unwatch_output(place, &mut s.watch);
+            }
+            Flushed::Blocked => self.watch(sock, Interest::Both),
             _ => {}
         }
     }
 
     /// What the peer sent before it broke the connection is delivered first, if it is wanted.
-    fn send_failed(&mut self, sock: Sock, errno: i32, unsent: usize) {
+    pub(super) fn send_failed(&mut self, sock: Sock, errno: Errno, unsent: usize) {
         let Some(s) = self.socks.at_mut(sock) else { return };
         if s.reading {
             s.send_error = Some((errno, unsent));
@@ -87,11 +93,16 @@ impl Epoll {
     }
 }
 
-impl Socket {
+impl<P: Poller> Socket<P> {
     pub(super) fn may_send(&self) -> bool {
         matches!(self.phase, Phase::Connecting | Phase::Open)
             && !self.outbox.ended
             && self.send_error.is_none()
+    }
+
+    /// The socket is not there yet, or bytes in a pipe go first.
+    fn must_queue(&self) -> bool {
+        self.phase == Phase::Connecting || self.piped
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::rawaddr;
-use crate::sys::{Errno, RawAddr};
+use crate::sys::RawAddr;
 
 /// Connections of one event that died before they were accepted; more wait for the next event.
 const ABORTED_MAX: u32 = 16;
 
-impl Epoll {
+impl<P: Poller> Streams<P> {
     pub(super) fn add_listener(
         &mut self,
         handle: Handle,
@@ -20,28 +20,25 @@ impl Epoll {
             // Accepted sockets inherit it.
             sys::set_int(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
         }
-        let listener = Listener { fd, quota: options.quota, unix, armed: false, closing: false };
+        let (quota, watch) = (options.quota.max(1), P::Watch::default());
+        let listener = Listener { fd, quota, unix, armed: false, closing: false, watch };
         Ok(self.listeners.insert(listener).into())
     }
 
-    /// Level-triggered, and exclusive: of several threads on one socket only one wakes up.
     pub(super) fn arm(&mut self, id: ListenerId) {
         let Some(l) = self.listeners.at_mut(id.into()) else { return };
         if l.closing {
+            // Emptying its queue had failed; it goes on now.
             if !self.draining.contains(&id) {
                 self.draining.push_back(id);
             }
             return;
         }
-        if l.armed {
-            return;
-        }
-        let events = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32;
-        let data = event_data(id.into()) | LISTENER;
-        match sys::epoll_control(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, l.fd.as_raw_fd(), events, data)
-        {
+        let place = l.place(id);
+        match self.poller.watch_listener(place, &mut l.watch) {
             Ok(()) => l.armed = true,
             Err(errno) => {
+                l.armed = false;
                 self.pending.push_back(Done::AcceptFailed { listener: id, error: errno.into() });
             }
         }
@@ -49,10 +46,9 @@ impl Epoll {
 
     pub(super) fn disarm(&mut self, id: ListenerId) {
         let Some(l) = self.listeners.at_mut(id.into()) else { return };
-        if std::mem::take(&mut l.armed) {
-            // Cannot fail for a registered descriptor.
-            let _ = sys::epoll_control(self.epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, l.fd.as_raw_fd(), 0, 0);
-        }
+        l.armed = false;
+        let place = l.place(id);
+        self.poller.pause_listener(place, &mut l.watch);
     }
 
     pub(super) fn start_draining(&mut self, id: ListenerId) {
@@ -60,8 +56,23 @@ impl Epoll {
         if let Some(l) = self.listeners.at_mut(id.into())
             && !std::mem::replace(&mut l.closing, true)
         {
-            self.draining.push_back(id);
+            let place = l.place(id);
+            if self.poller.release(place, &mut l.watch, true) {
+                self.draining.push_back(id);
+            }
         }
+    }
+
+    pub(super) fn on_listener_event(&mut self, id: ListenerId, raw: Raw) -> Option<Done> {
+        let l = self.listeners.at_mut(id.into())?;
+        let place = l.place(id);
+        let applied = self.poller.apply(place, &mut l.watch, raw);
+        if applied.released {
+            self.draining.push_back(id);
+            return None;
+        }
+        let quota = l.quota;
+        self.accept_one(id, quota)
     }
 
     /// Accepts one connection; with more of the quota left the listener is looked at again.
@@ -73,10 +84,15 @@ impl Epoll {
             Ok(done) => {
                 if left > 1 {
                     self.accepting = Some((id, left - 1));
+                } else {
+                    self.arm(id);
                 }
                 Some(done)
             }
-            Err(libc::EAGAIN) => None,
+            Err(libc::EAGAIN) => {
+                self.arm(id);
+                None
+            }
             Err(errno) => {
                 self.disarm(id);
                 Some(Done::AcceptFailed { listener: id, error: errno.into() })
@@ -104,12 +120,11 @@ impl Epoll {
     fn try_accept(&mut self, id: ListenerId) -> Result<Done, Errno> {
         let l = self.listeners.at(id.into()).ok_or(libc::EAGAIN)?;
         let mut peer = RawAddr::default();
-        let fd = accept_living(l.fd.as_raw_fd(), &mut peer)?;
-        let mut s = Socket::new(fd, Phase::Open, l.unix);
+        let fd = accept_living(l.fd.as_raw_fd(), &mut peer, P::ACCEPT_FLAGS)?;
+        let mut s = Socket::new(fd, Phase::Open, l.unix, P::Watch::default());
         // Nobody looked yet: the first `recv` tries.
         s.readable = true;
-        let sock = self.socks.insert(s);
-        self.late.push_back((self.clock.now() + self.config.register_late_us, sock));
+        let sock = self.adopt(s);
         Ok(Done::Accepted { listener: id, sock, peer: rawaddr::decode(&peer, &self.unnamed) })
     }
 
@@ -117,13 +132,13 @@ impl Epoll {
         let fd = sys::socket(rawaddr::family(to), libc::SOCK_STREAM)?;
         let unix = matches!(to, Addr::Unix(_));
         let started = connect(fd.as_raw_fd(), to, options);
-        let sock = self.socks.insert(Socket::new(fd, Phase::Connecting, unix));
+        let sock = self.socks.insert(Socket::new(fd, Phase::Connecting, unix, P::foreign()));
         match started {
             // The output edge is the outcome; staying interested in it costs a TCP socket nothing.
-            Ok(false) => self.register(sock, EDGE_INPUT | OUTPUT),
+            Ok(false) => self.watch(sock, Interest::Both),
             Ok(true) => {
                 self.connected(sock, Ok(()));
-                self.register(sock, EDGE_INPUT);
+                self.watch(sock, Interest::Input);
             }
             Err(errno) => self.connected(sock, Err(errno.into())),
         }
@@ -159,10 +174,16 @@ impl Epoll {
     }
 }
 
+impl<P: Poller> Listener<P> {
+    fn place(&self, id: ListenerId) -> Place {
+        Place { token: Token::Listener(id), fd: self.fd.as_raw_fd() }
+    }
+}
+
 /// accept4(2), skipping connections that died in the queue.
-pub(crate) fn accept_living(listener: RawFd, peer: &mut RawAddr) -> Result<OwnedFd, Errno> {
+fn accept_living(listener: RawFd, peer: &mut RawAddr, flags: libc::c_int) -> Result<OwnedFd, Errno> {
     for _ in 0..ABORTED_MAX {
-        match sys::accept(listener, peer) {
+        match sys::accept(listener, peer, flags) {
             // Errors of the connection, not of the listener (accept(2), "Error handling").
             Err(
                 libc::ECONNABORTED
@@ -184,7 +205,7 @@ pub(crate) fn accept_living(listener: RawFd, peer: &mut RawAddr) -> Result<Owned
 }
 
 /// Binds where asked and starts connecting; `Ok(true)` = done at once.
-pub(crate) fn connect(fd: RawFd, to: &Addr, options: &ConnectOptions) -> Result<bool, Errno> {
+fn connect(fd: RawFd, to: &Addr, options: &ConnectOptions) -> Result<bool, Errno> {
     if matches!(to, Addr::Inet(_)) {
         sys::set_int(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
         if let Some(source) = options.source {

@@ -3,8 +3,9 @@
 use super::*;
 use crate::Class;
 
-impl Epoll {
+impl<P: Poller> Streams<P> {
     pub(super) fn start_closing(&mut self, sock: Sock, how: Close) {
+        self.end_splices(sock);
         let Some(s) = self.socks.at_mut(sock) else { return };
         s.reading = false;
         s.into = None;
@@ -18,11 +19,8 @@ impl Epoll {
                 }
                 return;
             }
-            Phase::Detaching => {
-                s.phase = Phase::Closed;
-                return;
-            }
-            Phase::Closed => return,
+            Phase::Detaching => return self.close_detaching(sock),
+            Phase::Releasing | Phase::Closed => return,
         };
         match how {
             Close::Reset => self.reset(sock),
@@ -42,6 +40,8 @@ impl Epoll {
         s.phase = phase;
         s.deadline = deadline.unwrap_or(self.clock.now() + self.config.close_idle_us);
         self.closing.push(Reverse((s.deadline, sock)));
+        let place = s.place(sock);
+        self.poller.read_directly(place, &mut s.watch);
         self.continue_closing(sock);
     }
 
@@ -59,12 +59,16 @@ impl Epoll {
             Flushed::All if !lingering => self.finish_closing(sock),
             // Input is thrown away while bytes are still queued, too: the peer may not read before it has written.
             _ if lingering && self.discard_input(sock) => self.finish_closing(sock),
-            Flushed::Blocked => self.want_output(sock),
-            Flushed::All => {
-                if self.socks.at(sock).is_some_and(|s| s.interest == 0) {
-                    self.register(sock, EDGE_INPUT);
-                }
-            }
+            Flushed::Blocked => self.watch_closing(sock, Interest::Both),
+            Flushed::All => self.watch_closing(sock, Interest::Input),
+        }
+    }
+
+    fn watch_closing(&mut self, sock: Sock, interest: Interest) {
+        let Some(s) = self.socks.at_mut(sock) else { return };
+        let place = s.place(sock);
+        if self.poller.watch(place, &mut s.watch, interest).is_err() {
+            self.finish_closing(sock);
         }
     }
 
@@ -74,11 +78,20 @@ impl Epoll {
         let mut scratch = self.stock.pool.take(Class::K112);
         let (at, room) = scratch.spare();
         while s.linger_bytes > 0 {
-            let len = room.min(usize::try_from(s.linger_bytes).unwrap_or(room));
-            // SAFETY: `at[..len]` is the spare room of `scratch`, owned here.
-            match unsafe { sys::recv(s.raw(), at, len, 0) } {
-                Ok(sys::Received { bytes: 0, .. }) => return s.outbox.bytes() == 0,
-                Ok(received) => s.linger_bytes -= received.bytes as u64,
+            let discarded = match self.poller.input(&mut s.watch) {
+                Input::Bytes(buf, _) => Ok(buf.len()),
+                Input::Nothing => Err(libc::EAGAIN),
+                Input::End => Ok(0),
+                Input::Failed(errno) => Err(errno),
+                Input::Direct => {
+                    let len = room.min(usize::try_from(s.linger_bytes).unwrap_or(room));
+                    // SAFETY: `at[..len]` is the spare room of `scratch`, owned here.
+                    unsafe { sys::recv(s.raw(), at, len, 0) }.map(|received| received.bytes)
+                }
+            };
+            match discarded {
+                Ok(0) => return s.outbox.bytes() == 0,
+                Ok(n) => s.linger_bytes = s.linger_bytes.saturating_sub(n as u64),
                 Err(libc::EAGAIN) => return false,
                 Err(_) => return true,
             }
@@ -109,54 +122,107 @@ impl Epoll {
         if let Some(s) = self.socks.at_mut(sock) {
             s.outbox.clear(&mut self.stock);
             sys::linger_zero(s.raw());
-            self.finish_closing(sock);
+            self.let_go(sock);
         }
     }
 
-    /// Closes the descriptor; the poller forgets it by itself.
     fn finish_closing(&mut self, sock: Sock) {
+        let Some(s) = self.socks.at_mut(sock) else { return };
+        s.outbox.clear(&mut self.stock);
+        if self.let_go(sock) {
+            return;
+        }
+        // The descriptor is closed a little later; what was held back by MSG_MORE and the FIN leave now.
+        if let Some(s) = self.socks.at(sock)
+            && !s.outbox.ended
+        {
+            sys::shutdown_write(s.raw());
+        }
+    }
+
+    /// Closes the descriptor as soon as the poller lets go of it. True: that was now.
+    fn let_go(&mut self, sock: Sock) -> bool {
+        let Some(s) = self.socks.at_mut(sock) else { return true };
+        debug_assert!(!matches!(s.phase, Phase::Releasing | Phase::Closed));
+        s.phase = Phase::Releasing;
+        let place = s.place(sock);
+        let released = self.poller.release(place, &mut s.watch, false);
+        if released {
+            self.close_descriptor(sock);
+        }
+        released
+    }
+
+    pub(super) fn close_descriptor(&mut self, sock: Sock) {
         if let Some(s) = self.socks.at_mut(sock) {
-            debug_assert!(s.phase != Phase::Closed);
-            s.outbox.clear(&mut self.stock);
             s.fd = None;
             s.phase = Phase::Closed;
+            // Input that the poller had received goes back.
+            while let Input::Bytes(..) = self.poller.input(&mut s.watch) {}
             self.pending.push_back(Done::Closed { sock });
         }
     }
 
     pub(super) fn start_detaching(&mut self, sock: Sock) {
+        self.end_splices(sock);
         let Some(s) = self.socks.at_mut(sock) else { return };
         if !matches!(s.phase, Phase::Open | Phase::Broken) {
             return;
         }
         s.reading = false;
         s.into = None;
-        let result = s.give_away(&self.epoll);
-        if result.is_ok() {
-            s.phase = Phase::Detaching;
+        if s.phase == Phase::Broken || s.outbox.bytes() > 0 || s.outbox.ended || s.ended {
+            let result = Err(IoError::Unsupported);
+            self.pending.push_back(Done::Detached { sock, result });
+            return;
         }
+        s.phase = Phase::Detaching;
+        let place = s.place(sock);
+        if self.poller.release(place, &mut s.watch, true) {
+            self.finish_detaching(sock);
+        }
+    }
+
+    /// The poller let go: a connection without input goes, any other stays (paused, to be closed).
+    pub(super) fn finish_detaching(&mut self, sock: Sock) {
+        let Some(s) = self.socks.at_mut(sock) else { return };
+        let idle = match self.poller.input(&mut s.watch) {
+            Input::Direct => s.has_no_input(),
+            Input::Bytes(buf, _) => {
+                self.poller.unread(&mut s.watch, buf);
+                Err(IoError::Reset)
+            }
+            Input::Nothing | Input::End => Err(IoError::Reset),
+            Input::Failed(errno) => Err(errno.into()),
+        };
+        let result = idle.and_then(|()| s.fd.take().ok_or(IoError::Unsupported));
+        if result.is_err() {
+            s.phase = Phase::Open;
+            s.readable = true;
+        }
+        let result = result.map(|fd| Detached { handle: Handle::Fd(fd) });
         self.pending.push_back(Done::Detached { sock, result });
+    }
+
+    fn close_detaching(&mut self, sock: Sock) {
+        let Some(s) = self.socks.at_mut(sock) else { return };
+        match s.fd {
+            // The poller has not let go yet, and will say so.
+            Some(_) => s.phase = Phase::Releasing,
+            // The completion with the descriptor is on its way; it becomes `Closed`.
+            None => s.phase = Phase::Closed,
+        }
     }
 }
 
-impl Socket {
-    /// Takes the descriptor out of an idle connection.
-    fn give_away(&mut self, epoll: &OwnedFd) -> Result<Detached, IoError> {
-        if self.phase != Phase::Open || self.outbox.bytes() > 0 || self.outbox.ended || self.ended {
-            return Err(IoError::Unsupported);
-        }
+impl<P: Poller> Socket<P> {
+    fn has_no_input(&self) -> Result<(), IoError> {
         let mut byte = 0u8;
         // SAFETY: one byte of this frame, for the duration of the call.
         match unsafe { sys::recv(self.raw(), &mut byte, 1, libc::MSG_PEEK) } {
-            Err(libc::EAGAIN) => {}
-            Err(errno) => return Err(errno.into()),
-            Ok(_) => return Err(IoError::Reset),
+            Err(libc::EAGAIN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+            Ok(_) => Err(IoError::Reset),
         }
-        if self.interest != 0 {
-            sys::epoll_control(epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, self.raw(), 0, 0)?;
-            self.interest = 0;
-        }
-        let fd = self.fd.take().ok_or(IoError::Unsupported)?;
-        Ok(Detached { handle: Handle::Fd(fd) })
     }
 }
