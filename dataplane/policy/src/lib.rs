@@ -22,3 +22,6 @@ pub mod split;
 mod table;
 pub mod tcp;
 pub mod weights;
+
+/// Names of the strictness rules that a listener may relax, for the crates that build a [`spec::Spec`].
+pub use ringway_wire::h1::Relaxations;

@@ -497,6 +497,13 @@ pub struct Redirect {
     pub strip_query: bool,
 }
 
+impl Default for Redirect {
+    /// 302, because browsers keep a permanent redirect long after its configuration is corrected.
+    fn default() -> Self {
+        Redirect { status: 302, scheme: None, host: None, port: None, path: None, strip_query: false }
+    }
+}
+
 /// A direct response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Respond {
@@ -506,6 +513,12 @@ pub struct Respond {
     pub body: Arc<str>,
     /// Content-Type; `None` = `text/plain; charset=utf-8`.
     pub content_type: Option<Arc<str>>,
+}
+
+impl Default for Respond {
+    fn default() -> Self {
+        Respond { status: 200, body: "".into(), content_type: None }
+    }
 }
 
 /// Edits of a head. Order: remove, set, add. Hop-by-hop, framing and Host fields cannot be named (config refuses).
