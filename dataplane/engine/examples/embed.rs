@@ -2,6 +2,12 @@
 //!
 //! `cargo run -p ringway-engine --example embed -- 127.0.0.1:3000`
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the program around the worker does its own I/O"
+)]
+
 use std::net::TcpListener;
 use std::sync::Arc;
 

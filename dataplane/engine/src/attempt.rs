@@ -93,7 +93,6 @@ impl<D: Driver> Worker<D> {
         let deadline = after_ms(self.driver.now(), connect_ms);
         let wheel = &mut self.wheel;
         let ukey = self.upstreams.insert_with(|key| Upstream {
-            key,
             sock,
             timer: wheel.add(TimerOwner::Upstream(key)),
             endpoint,
@@ -102,7 +101,6 @@ impl<D: Driver> Worker<D> {
             session: Key::NONE,
             deadline,
             requests: 1,
-            buf: None,
             scanned: 0,
         });
         self.set_owner(sock, Owner::Upstream(ukey));

@@ -2,7 +2,6 @@
 //! cluster and address, not by snapshot, so that a reload resets nothing.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_driver::Addr;
@@ -44,7 +43,7 @@ pub(crate) struct EndpointState {
     pub(crate) connections: u32,
     /// Idle connections, the latest last.
     pub(crate) idle: Vec<Key>,
-    pub(crate) stats: Rc<Arc<EndpointStats>>,
+    pub(crate) stats: Arc<EndpointStats>,
 }
 
 /// All clusters of a worker.
@@ -132,7 +131,7 @@ impl Clusters {
             active: 0,
             connections: 0,
             idle: Vec::new(),
-            stats: Rc::default(),
+            stats: Arc::default(),
         };
         if let Some(at) = self.free.pop() {
             self.endpoints[at as usize] = Some(state);
@@ -241,7 +240,7 @@ impl Clusters {
             let endpoints = members
                 .iter()
                 .map(|m| self.endpoint(*m))
-                .map(|e| (e.address.clone(), Arc::clone(&e.stats)))
+                .map(|e| (e.address.clone(), e.stats.clone()))
                 .collect();
             Some(ClusterPage { name: config.spec.name.clone(), endpoints })
         };

@@ -36,8 +36,6 @@ pub(crate) struct RequestHalf {
     pub(crate) coding: Coding,
     /// Everything the client sends for it was received.
     pub(crate) done: bool,
-    /// The client waits for `100 Continue` before it sends the body.
-    pub(crate) expects_continue: bool,
     /// The protocol it asks to switch to is allowed by the route.
     pub(crate) upgrade: bool,
     pub(crate) connect: bool,
@@ -88,7 +86,6 @@ pub(crate) struct Attempt {
 
 /// One request and its answer.
 pub(crate) struct Exchange {
-    pub(crate) key: Key,
     pub(crate) session: Key,
     pub(crate) live: Rc<Live>,
     /// Index of the listener in the snapshot.

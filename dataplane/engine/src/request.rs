@@ -73,7 +73,6 @@ impl<D: Driver> Worker<D> {
             body: Body::from_framing(head.framing, &rules.limits),
             coding: if head.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain },
             done: false,
-            expects_continue: head.expect_continue,
             upgrade: false,
             connect: head.method == Method::Connect,
             pending: [None, None],
@@ -91,8 +90,7 @@ impl<D: Driver> Worker<D> {
         };
         let log = if self.log.is_on() { self.log.fields(buf.bytes(), head) } else { LogFields::default() };
         let keep_alive = head.keep_alive;
-        let xkey = self.exchanges.insert_with(|key_of_exchange| Exchange {
-            key: key_of_exchange,
+        let xkey = self.exchanges.insert_with(|_| Exchange {
             session: key,
             live,
             listener: at,
@@ -295,9 +293,11 @@ impl<D: Driver> Worker<D> {
         }
         if exchange.request.done {
             self.request_complete(key, xkey);
-        } else if !exchange.up_blocked
-            && let Some(session) = self.sessions.get(key)
-        {
+            return true;
+        }
+        let (blocked, deadline) = (exchange.up_blocked, exchange.deadline());
+        self.set_deadline(key, deadline);
+        if !blocked && let Some(session) = self.sessions.get(key) {
             let sock = session.sock;
             self.driver.recv(sock, None, Receive::Large);
         }

@@ -3,7 +3,7 @@
 use ringway_driver::{Buf, Class, Close, Driver, Last, Receive};
 use ringway_policy::retry::Cause;
 use ringway_wire::h1::{self, Body, BodyEvent};
-use ringway_wire::http::{Framing, Method, ResponseHead};
+use ringway_wire::http::Framing;
 
 use crate::attempt::Broken;
 use crate::exchange::{Answer, Coding};
@@ -151,7 +151,7 @@ impl<D: Driver> Worker<D> {
             via: live.http(exchange.listener).and_then(|h| h.via.as_deref()),
             version: exchange.request.version,
             keep_alive: exchange.keep_alive,
-            chunked: chunked && has_body(response, exchange.request.method),
+            chunked,
             upgrade: false,
         };
         head::response(&mut scratch.out, buf.bytes(), response, &cx);
@@ -344,15 +344,19 @@ impl<D: Driver> Worker<D> {
             exchange.reason = reason;
             // Behind a length or a chunk the client sees that the end is missing; a body up to the close needs a reset for that.
             let begun = exchange.response.answer != Answer::Awaited;
-            let how = match begun && !exchange.response.until_close && flag != Flag::LocalReset {
-                true => Close::Graceful,
-                false => Close::Reset,
-            };
+            let by_upstream = matches!(
+                flag,
+                Flag::UpstreamConnectionTermination | Flag::UpstreamRemoteReset | Flag::UpstreamProtocolError
+            );
+            let visible = begun && by_upstream && !exchange.response.until_close;
             if let Some(session) = self.sessions.get_mut(key) {
                 session.exchange = Key::NONE;
             }
             self.account(key, exchange);
-            self.close_session(key, how);
+            match visible {
+                true => self.close_session_lingering(key),
+                false => self.close_session(key, Close::Reset),
+            }
         }
     }
 
@@ -386,9 +390,4 @@ impl<D: Driver> Worker<D> {
         };
         self.fail_exchange(key, xkey, &reply);
     }
-}
-
-/// A chunked head is announced only where a body may follow.
-fn has_body(response: &ResponseHead, method: Method) -> bool {
-    method != Method::Head && !matches!(response.status, 204 | 304)
 }

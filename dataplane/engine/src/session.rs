@@ -33,7 +33,6 @@ pub(crate) enum State {
 
 /// One downstream connection.
 pub(crate) struct Session {
-    pub(crate) key: Key,
     pub(crate) sock: Sock,
     pub(crate) timer: TimerId,
     /// Index into the worker's listeners.
@@ -119,7 +118,6 @@ pub(crate) enum UpstreamState {
 
 /// One upstream connection.
 pub(crate) struct Upstream {
-    pub(crate) key: Key,
     pub(crate) sock: Sock,
     pub(crate) timer: TimerId,
     pub(crate) endpoint: EndpointSlot,
@@ -130,8 +128,7 @@ pub(crate) struct Upstream {
     pub(crate) session: Key,
     pub(crate) deadline: Micros,
     pub(crate) requests: u32,
-    /// A part of a response head.
-    pub(crate) buf: Option<Buf>,
+    /// How far the head being received was scanned.
     pub(crate) scanned: u32,
 }
 
@@ -141,4 +138,17 @@ pub(crate) enum Owner {
     Nobody,
     Session(Key),
     Upstream(Key),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle connection costs: these and a timer entry, an owner entry and the driver's socket.
+    #[test]
+    fn sizes_are_guarded() {
+        assert!(size_of::<Session>() <= 184, "{}", size_of::<Session>());
+        assert!(size_of::<Upstream>() <= 88, "{}", size_of::<Upstream>());
+        assert!(size_of::<crate::exchange::Exchange>() <= 704, "{}", size_of::<crate::exchange::Exchange>());
+    }
 }

@@ -9,6 +9,7 @@ use ringway_wire::h1::Status;
 use ringway_wire::proxy_protocol::{self, Addresses, Command, HeaderV2};
 
 use crate::cluster::{ClusterSlot, EndpointSlot};
+use crate::downstream::LINGER_BYTES_MAX;
 use crate::exchange::after_ms;
 use crate::flags::{Flag, Flags};
 use crate::head::{self, ResponseContext};
@@ -382,9 +383,11 @@ impl<D: Driver> Worker<D> {
         self.end_tunnel(key, flag, Close::Reset);
     }
 
-    /// Both ends came, in order.
+    /// Both ends came, in order. What is still queued is sent, within the idle time.
     fn end_tunnel_quietly(&mut self, key: Key) {
-        self.close_tunnel(key, Flags::default(), Close::Graceful);
+        let Some(tunnel) = self.sessions.get(key).and_then(|s| s.tunnel.as_ref()) else { return };
+        let deadline = after_ms(self.driver.now(), tunnel.idle_ms);
+        self.close_tunnel(key, Flags::default(), Close::Linger { bytes: LINGER_BYTES_MAX, deadline });
     }
 
     /// Ends a tunnel for a reason.

@@ -435,7 +435,6 @@ impl<D: Driver> Worker<D> {
         let spec = &live.listener(listening.at).spec;
         let wheel = &mut self.wheel;
         let key = self.sessions.insert_with(|key| Session {
-            key,
             sock,
             timer: wheel.add(TimerOwner::Session(key)),
             listener: at as u32,
