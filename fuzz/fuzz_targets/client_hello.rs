@@ -1,0 +1,7 @@
+//! Fuzz target: see `client_hello` in the harness.
+#![no_main]
+
+#[path = "../../dataplane/wire/tests/harness/mod.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::client_hello(data));
