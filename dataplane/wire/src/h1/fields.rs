@@ -64,33 +64,11 @@ pub(super) fn next_line(
 fn scan_line(rest: &[u8], at: usize, tolerance: &mut Tolerance) -> Result<Step, ErrorKind> {
     let name_len = scan::span_of(rest, scan::TOKEN);
     let mut colon = name_len;
-    let mut rewrite = false;
-    match rest.get(name_len) {
-        Some(b':') if name_len > 0 => {}
-        None => return Ok(Step::Partial),
-        Some(b'\r') if name_len == 0 => {
-            return match rest.get(1) {
-                None => Ok(Step::Partial),
-                Some(b'\n') => Ok(Step::End(at + 2)),
-                Some(_) => Err(ErrorKind::BareCr),
-            };
+    if rest.get(name_len) != Some(&b':') || name_len == 0 {
+        match unusual_line(rest, name_len, at, tolerance)? {
+            Unusual::Colon(found) => colon = found,
+            Unusual::Step(step) => return Ok(step),
         }
-        Some(b'\n') if name_len == 0 => {
-            tolerance.permit(Relaxations::BARE_LF, ErrorKind::BareLf)?;
-            return Ok(Step::End(at + 1));
-        }
-        Some(b' ' | b'\t') if name_len == 0 => return Err(ErrorKind::ObsFold),
-        Some(b' ' | b'\t') => {
-            tolerance.permit(Relaxations::WHITESPACE_BEFORE_COLON, ErrorKind::WhitespaceBeforeColon)?;
-            rewrite = true;
-            colon += blank_len(rest.get(name_len..).unwrap_or(&[]));
-            match rest.get(colon) {
-                None => return Ok(Step::Partial),
-                Some(b':') => {}
-                Some(_) => return Err(ErrorKind::FieldNameInvalid),
-            }
-        }
-        Some(_) => return Err(ErrorKind::FieldNameInvalid),
     }
     let Some(value) = scan_value(rest, colon + 1, tolerance)? else { return Ok(Step::Partial) };
     Ok(Step::Field(Line {
@@ -98,8 +76,46 @@ fn scan_line(rest: &[u8], at: usize, tolerance: &mut Tolerance) -> Result<Step, 
         value: Span::new(at + value.start, at + value.end),
         line: Span::new(at, at + value.line_end),
         folded: value.folded,
-        rewrite: rewrite | value.rewrite,
+        rewrite: value.rewrite | (colon != name_len),
     }))
+}
+
+/// What a line is that does not begin with a name and a colon.
+enum Unusual {
+    Step(Step),
+    /// Whitespace was tolerated; the colon is here.
+    Colon(usize),
+}
+
+/// The end of the section, a line that is not whole, or an error.
+fn unusual_line(
+    rest: &[u8],
+    name_len: usize,
+    at: usize,
+    tolerance: &mut Tolerance,
+) -> Result<Unusual, ErrorKind> {
+    let step = match rest.get(name_len..).unwrap_or(&[]) {
+        [] => Step::Partial,
+        [b'\r', b'\n', ..] if name_len == 0 => Step::End(at + 2),
+        [b'\r'] if name_len == 0 => Step::Partial,
+        [b'\r', ..] if name_len == 0 => return Err(ErrorKind::BareCr),
+        [b'\n', ..] if name_len == 0 => {
+            tolerance.permit(Relaxations::BARE_LF, ErrorKind::BareLf)?;
+            Step::End(at + 1)
+        }
+        [b' ' | b'\t', ..] if name_len == 0 => return Err(ErrorKind::ObsFold),
+        blank @ [b' ' | b'\t', ..] => {
+            tolerance.permit(Relaxations::WHITESPACE_BEFORE_COLON, ErrorKind::WhitespaceBeforeColon)?;
+            let colon = name_len + blank_len(blank);
+            match rest.get(colon) {
+                None => Step::Partial,
+                Some(b':') => return Ok(Unusual::Colon(colon)),
+                Some(_) => return Err(ErrorKind::FieldNameInvalid),
+            }
+        }
+        _ => return Err(ErrorKind::FieldNameInvalid),
+    };
+    Ok(Unusual::Step(step))
 }
 
 /// Offsets of a value within its line.
@@ -114,7 +130,11 @@ struct Value {
 /// Reads the value from `from` (behind the colon) to its line ending; `None` if the line is not whole.
 #[inline]
 fn scan_value(rest: &[u8], from: usize, tolerance: &mut Tolerance) -> Result<Option<Value>, ErrorKind> {
-    let mut cursor = from;
+    let mut start = from;
+    while let Some(b' ' | b'\t') = rest.get(start) {
+        start += 1;
+    }
+    let mut cursor = start;
     let mut folded = false;
     let mut rewrite = false;
     let line_end = loop {
@@ -154,11 +174,16 @@ fn scan_value(rest: &[u8], from: usize, tolerance: &mut Tolerance) -> Result<Opt
             Some(_) => break line_end,
         }
     };
+    let mut end = cursor;
+    if folded {
+        let text = rest.get(start..end).unwrap_or(&[]);
+        start += text.len() - text.trim_ascii_start().len();
+    }
     let blank = |byte: u8| matches!(byte, b' ' | b'\t') || (folded && matches!(byte, b'\r' | b'\n'));
-    let text = rest.get(from..cursor).unwrap_or(&[]);
-    let start = from + text.iter().position(|&byte| !blank(byte)).unwrap_or(text.len());
-    let end = from + text.iter().rposition(|&byte| !blank(byte)).map_or(text.len(), |last| last + 1);
-    Ok(Some(Value { start, end: end.max(start), line_end, folded, rewrite }))
+    while end > start && rest.get(end - 1).is_some_and(|&byte| blank(byte)) {
+        end -= 1;
+    }
+    Ok(Some(Value { start, end, line_end, folded, rewrite }))
 }
 
 /// How many leading bytes are SP or HTAB.
@@ -322,6 +347,10 @@ impl Facts {
     }
 
     fn note_connection(&mut self, value: &[u8], limits: &Limits) -> Result<(), ErrorKind> {
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+            return Ok(());
+        }
         for option in list(value) {
             self.options += 1;
             if self.options > limits.connection_options_max

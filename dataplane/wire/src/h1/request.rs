@@ -162,7 +162,7 @@ fn target_end(
     let mut len = scan::span_of(window, scan::TARGET);
     if window.get(len).is_some_and(|&byte| scan::is(byte, scan::TARGET_RELAXED)) {
         tolerance.permit(Relaxations::TARGET_CHARACTERS, ErrorKind::TargetInvalid)?;
-        len = scan::span_of(window, scan::TARGET | scan::TARGET_RELAXED);
+        len = scan::span_of(window, scan::TARGET_RELAXED);
     }
     if len > limits.target_bytes_max as usize {
         return Err(ErrorKind::TargetTooLong);

@@ -10,22 +10,33 @@ pub(crate) const TARGET: u8 = 2;
 pub(crate) const HOST: u8 = 4;
 /// `0-9a-fA-F`.
 pub(crate) const HEX: u8 = 8;
-/// Bytes of the target let through by `Relaxations::TARGET_CHARACTERS` besides `TARGET`.
+/// `TARGET` and what `Relaxations::TARGET_CHARACTERS` lets through besides.
 pub(crate) const TARGET_RELAXED: u8 = 16;
 
 /// Class bits of each byte.
 static CLASSES: [u8; 256] = build_classes();
 
-/// Whether `byte` is in any of `classes`.
+/// Whether `byte` is of `class`, one of the above.
 #[inline]
-pub(crate) fn is(byte: u8, classes: u8) -> bool {
-    CLASSES.get(usize::from(byte)).is_some_and(|bits| bits & classes != 0)
+pub(crate) fn is(byte: u8, class: u8) -> bool {
+    class_bits(byte) & class != 0
 }
 
-/// How many leading bytes are in any of `classes`.
 #[inline]
-pub(crate) fn span_of(bytes: &[u8], classes: u8) -> usize {
-    bytes.iter().position(|&byte| !is(byte, classes)).unwrap_or(bytes.len())
+fn class_bits(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// How many leading bytes are of `class`, one of the above.
+#[inline]
+pub(crate) fn span_of(bytes: &[u8], class: u8) -> usize {
+    let (blocks, _) = bytes.as_chunks::<4>();
+    let whole = |[a, b, c, d]: &[u8; 4]| {
+        class_bits(*a) & class_bits(*b) & class_bits(*c) & class_bits(*d) & class != 0
+    };
+    let start = 4 * blocks.iter().take_while(|block| whole(block)).count();
+    let rest = bytes.get(start..).unwrap_or(&[]);
+    start + rest.iter().take_while(|&&byte| is(byte, class)).count()
 }
 
 /// How many leading bytes are HTAB or no control character: a field value or reason phrase up to its line ending
@@ -56,12 +67,13 @@ pub(crate) fn text_len(bytes: &[u8]) -> usize {
 /// bits above it.
 #[inline]
 fn control_bits(word: u64) -> u64 {
+    const SPACES: u64 = 0x2020_2020_2020_2020;
+    const DELETES: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = 0x8080_8080_8080_8080;
-    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-    let delete = word ^ (ONES * 0x7f);
-    let is_delete = delete.wrapping_sub(ONES) & !delete;
-    (below_space | is_delete) & TOPS
+    let below_space = word.wrapping_sub(SPACES);
+    let is_delete = (word ^ DELETES).wrapping_sub(ONES);
+    (below_space | is_delete) & !word & TOPS
 }
 
 /// Without leading and trailing SP and HTAB (RFC 9110 section 5.6.3 `OWS`).
@@ -90,7 +102,7 @@ const fn build_classes() -> [u8; 256] {
         if alphanumeric || contains(b"-._~!$&'()*+,;=:@/?%[]{}|^`", c) {
             table[byte] |= TARGET;
         }
-        if c >= 0x80 || contains(b"\"<>\\", c) {
+        if table[byte] & TARGET != 0 || c >= 0x80 || contains(b"\"<>\\", c) {
             table[byte] |= TARGET_RELAXED;
         }
         if alphanumeric || contains(b"-._~!$&'()*+;=", c) {
