@@ -7,6 +7,8 @@ use std::hint::black_box;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use ringway_bench::codec::{Codec, REQUEST_BROWSER, REQUEST_SMALL, RESPONSE, chunked_body};
+use ringway_bench::routing::{By, Picking, Routing};
+use ringway_policy::spec::Lb;
 
 /// What was measured comes back to the caller, so that freeing it is not measured.
 type Measured = (Codec, usize);
@@ -85,4 +87,34 @@ library_benchmark_group!(
         decode_chunked
     ]
 );
-main!(library_benchmark_groups = codec);
+
+/// A table that has been asked before: scratch memory as in the steady state.
+fn asked(services: usize, by: By) -> Routing {
+    let mut routing = Routing::new(services, by);
+    routing.find();
+    routing
+}
+
+#[library_benchmark]
+#[bench::host_1(asked(1, By::Host))]
+#[bench::host_1000(asked(1_000, By::Host))]
+#[bench::path_1(asked(1, By::Path))]
+#[bench::path_1000(asked(1_000, By::Path))]
+#[bench::regex_1(asked(1, By::Regex))]
+#[bench::regex_1000(asked(1_000, By::Regex))]
+fn route(mut routing: Routing) -> (Routing, u32) {
+    let found = black_box(routing.find());
+    (routing, found)
+}
+
+#[library_benchmark]
+#[bench::least_request(Picking::new(100, Lb::LeastRequest))]
+#[bench::round_robin(Picking::new(100, Lb::RoundRobin))]
+#[bench::weighted(Picking::new(100, Lb::Weighted))]
+fn pick(mut picking: Picking) -> (Picking, u32) {
+    let picked = black_box(picking.pick());
+    (picking, picked)
+}
+
+library_benchmark_group!(name = policy, benchmarks = [route, pick]);
+main!(library_benchmark_groups = [codec, policy]);
