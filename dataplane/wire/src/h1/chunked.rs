@@ -104,6 +104,7 @@ impl ChunkedDecoder {
     pub fn decode(&mut self, input: &[u8]) -> Result<BodyEvent, ParseError> {
         let mut at = 0;
         loop {
+            at += self.skip_plain_framing(input.get(at..).unwrap_or(&[]));
             if self.state == State::Data {
                 let available = input.len() - at.min(input.len());
                 if available == 0 {
@@ -162,6 +163,36 @@ impl ChunkedDecoder {
         }
     }
 
+    /// The short way over what nearly every chunk has: the CRLF behind data and a whole line with nothing but a size.
+    /// Returns the bytes used; whatever looks otherwise, or is not whole, is left to [`ChunkedDecoder::step`].
+    #[inline]
+    fn skip_plain_framing(&mut self, input: &[u8]) -> usize {
+        let (mut rest, mut used) = (input, 0);
+        if self.state == State::DataCr
+            && let [b'\r', b'\n', tail @ ..] = rest
+        {
+            (self.state, self.size_digits) = (State::Size, 0);
+            (rest, used) = (tail, 2);
+        }
+        if self.state != State::Size || self.size_digits > 0 {
+            return used;
+        }
+        let mut size = 0u64;
+        for (index, &byte) in rest.iter().take(PLAIN_SIZE_DIGITS_MAX + 1).enumerate() {
+            if let Some(digit) = char::from(byte).to_digit(16) {
+                size = size << 4 | u64::from(digit);
+                continue;
+            }
+            if index > 0 && byte == b'\r' && rest.get(index + 1) == Some(&b'\n') {
+                self.remaining = size;
+                self.state = self.behind_size();
+                return used + index + 2;
+            }
+            break;
+        }
+        used
+    }
+
     /// The transition table for one byte outside data and trailer lines.
     #[inline]
     fn step(&mut self, byte: u8) -> Result<State, ErrorKind> {
@@ -209,15 +240,18 @@ impl ChunkedDecoder {
 
     #[inline]
     fn end_of_size(&mut self, byte: u8) -> Result<State, ErrorKind> {
-        if byte != b'\n' {
-            return Err(ErrorKind::BareCr);
-        }
+        if byte == b'\n' { Ok(self.behind_size()) } else { Err(ErrorKind::BareCr) }
+    }
+
+    /// Behind a size line whose size is in `remaining`.
+    #[inline]
+    fn behind_size(&mut self) -> State {
         if self.remaining == 0 {
-            return Ok(State::TrailerStart);
+            return State::TrailerStart;
         }
         let outweighed = u32::try_from(self.remaining).unwrap_or(u32::MAX);
         self.extension_bytes = self.extension_bytes.saturating_sub(outweighed);
-        Ok(State::Data)
+        State::Data
     }
 
     /// Collects trailer lines up to the empty line; returns the bytes used of `input`.
@@ -245,6 +279,9 @@ impl ChunkedDecoder {
 
 /// A size of more digits is too large or padded with zeros beyond reason.
 const SIZE_DIGITS_MAX: u8 = 16;
+
+/// Sizes of more digits take the long way, where they are checked.
+const PLAIN_SIZE_DIGITS_MAX: usize = 8;
 
 /// `chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )` (RFC 9112 section 7.1.1).
 fn extension_step(state: State, byte: u8) -> Result<State, ErrorKind> {
