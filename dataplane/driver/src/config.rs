@@ -16,10 +16,8 @@ pub struct DriverConfig {
     pub events: u32,
     /// Submission queue entries of a ring (the completion queue has four times as many).
     pub ring_entries: u32,
-    /// Small ring buffers (4 KiB payload) at the start, a power of two.
+    /// Ring buffers (4 KiB payload) at the start, and added at each growth.
     pub small_buffers: u16,
-    /// Large ring buffers (112 KiB payload) at the start, a power of two.
-    pub large_buffers: u16,
     /// Cap of the memory of all ring buffers after growth. Bytes.
     pub ring_bytes_max: usize,
 }
@@ -33,8 +31,7 @@ impl Default for DriverConfig {
             events: 256,
             ring_entries: 512,
             small_buffers: 128,
-            large_buffers: 8,
-            ring_bytes_max: 16 << 20,
+            ring_bytes_max: 8 << 20,
         }
     }
 }

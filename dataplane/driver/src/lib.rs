@@ -58,6 +58,7 @@ pub mod sim;
 mod stream;
 mod sys;
 mod table;
+mod uring;
 mod wake;
 
 pub use addr::Addr;
@@ -65,6 +66,7 @@ pub use buffer::{Buf, BufferStats, Class, Pool, Slice};
 pub use config::{Choice, DriverConfig, Selected};
 pub use epoll::Epoll;
 pub use os::OsDriver;
+pub use uring::Uring;
 
 /// Free bytes in front of received data, so that a rewritten head fits in place and one contiguous send leaves. Bytes.
 pub const HEADROOM: usize = 512;

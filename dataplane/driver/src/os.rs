@@ -2,12 +2,14 @@
 
 use crate::{
     AcceptOptions, Addr, Buf, Choice, Close, ConnectOptions, Datagram, Detached, Done, Driver, DriverConfig,
-    Epoll, Handle, IoError, Last, ListenerId, Micros, Pool, Receive, Selected, Sent, Slice, Sock, Usage,
-    Waker,
+    Epoll, Handle, IoError, Last, ListenerId, Micros, Pool, Receive, Selected, Sent, Slice, Sock, Uring,
+    Usage, Waker, uring,
 };
 
 /// One of the two OS drivers. A branch per call; the engine compiles once.
 pub enum OsDriver {
+    /// io_uring(7).
+    Uring(Box<Uring>),
     /// epoll(7).
     Epoll(Box<Epoll>),
 }
@@ -20,10 +22,25 @@ impl OsDriver {
     pub fn open(choice: Choice, config: &DriverConfig) -> Result<(OsDriver, Selected), IoError> {
         let reason = match choice {
             Choice::Epoll => "asked for".to_owned(),
-            Choice::Auto | Choice::Uring => "the only one built in".to_owned(),
+            Choice::Uring | Choice::Auto => match open_uring(config) {
+                Ok(driver) => {
+                    let reason = "its self-test passed".to_owned();
+                    return Ok((driver, Selected { name: "uring", reason }));
+                }
+                Err((error, _)) if choice == Choice::Uring => return Err(error),
+                Err((_, reason)) => format!("io_uring is not usable here: {reason}"),
+            },
         };
         let driver = OsDriver::Epoll(Box::new(Epoll::open(config)?));
         Ok((driver, Selected { name: "epoll", reason }))
+    }
+}
+
+fn open_uring(config: &DriverConfig) -> Result<OsDriver, (IoError, String)> {
+    uring::self_test().map_err(|reason| (IoError::Unsupported, reason))?;
+    match Uring::open(config) {
+        Ok(driver) => Ok(OsDriver::Uring(Box::new(driver))),
+        Err(error) => Err((error, format!("opening the ring: {error:?}"))),
     }
 }
 
@@ -31,6 +48,7 @@ impl OsDriver {
 macro_rules! each {
     ($self:ident.$method:ident($($arg:expr),*)) => {
         match $self {
+            OsDriver::Uring(driver) => driver.$method($($arg),*),
             OsDriver::Epoll(driver) => driver.$method($($arg),*),
         }
     };

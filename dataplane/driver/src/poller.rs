@@ -11,7 +11,7 @@ use crate::{Buf, DriverConfig, ListenerId, Micros, Pool, Sock};
 
 /// Whom an event is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Token {
+pub(crate) enum Token {
     /// The waker's descriptor.
     Wake,
     /// A listening socket.

@@ -171,6 +171,12 @@ pub(crate) fn bind(fd: RawFd, to: &RawAddr) -> Result<(), Errno> {
     check(unsafe { libc::bind(fd, (&raw const to.storage).cast(), to.len) }).map(drop)
 }
 
+/// listen(2).
+pub(crate) fn listen(fd: RawFd, backlog: c_int) -> Result<(), Errno> {
+    // SAFETY: plain call.
+    check(unsafe { libc::listen(fd, backlog) }).map(drop)
+}
+
 /// connect(2); EINPROGRESS is `Ok(false)`, done at once is `Ok(true)`.
 pub(crate) fn connect(fd: RawFd, to: &RawAddr) -> Result<bool, Errno> {
     // SAFETY: `to` is a valid address of `len` bytes.

@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::{Backend, contract_suite};
-use crate::{Addr, DriverConfig, Epoll, Handle, rawaddr, sys};
+use crate::{Addr, DriverConfig, Epoll, Handle, Uring, rawaddr, sys};
 
 /// Loopback sockets with ports of the kernel's choice.
 pub(crate) struct Loopback;
@@ -61,4 +61,10 @@ loopback!(OnEpoll, Epoll);
 
 mod epoll {
     super::contract_suite!(super::OnEpoll);
+}
+
+loopback!(OnUring, Uring);
+
+mod uring {
+    super::contract_suite!(super::OnUring);
 }

@@ -92,7 +92,7 @@ impl<P: Poller> Streams<P> {
         let Some(s) = self.socks.at_mut(from) else { return };
         match stop {
             _ if splice.stopping && splice.held == 0 && !splice.ended => {
-                self.finish_splice(from, splice);
+                self.finish_splice(from, *splice);
                 // The session may want the rest itself by now.
                 self.list(from);
             }
@@ -107,11 +107,11 @@ impl<P: Poller> Streams<P> {
                     Some(errno) => s.fail(from, errno, &mut self.stock),
                 };
                 self.pending.push_back(done);
-                self.finish_splice(from, splice);
+                self.finish_splice(from, *splice);
             }
             Stop::SinkBroken(errno) => {
                 s.reading = false;
-                self.finish_splice(from, splice);
+                self.finish_splice(from, *splice);
                 if let Some(sink) = self.socks.at_mut(to) {
                     let unsent = sink.outbox.clear(&mut self.stock);
                     self.send_failed(to, errno, unsent);
@@ -189,13 +189,13 @@ impl<P: Poller> Streams<P> {
         let Some(s) = self.socks.at_mut(from) else { return };
         let Some(mut splice) = s.splice.take() else { return };
         if splice.held == 0 && !splice.ended {
-            return self.finish_splice(from, splice);
+            return self.finish_splice(from, *splice);
         }
         splice.stopping = true;
         s.splice = Some(splice);
     }
 
-    fn finish_splice(&mut self, from: Sock, splice: Box<Splice>) {
+    fn finish_splice(&mut self, from: Sock, splice: Splice) {
         if let Some(sink) = self.socks.at_mut(splice.to)
             && sink.fed_by == from
         {
@@ -214,13 +214,13 @@ impl<P: Poller> Streams<P> {
         let Some(s) = self.socks.at_mut(sock) else { return };
         let (fed_by, splice) = (s.fed_by, s.splice.take());
         if let Some(splice) = splice {
-            self.finish_splice(sock, splice);
+            self.finish_splice(sock, *splice);
         }
         if let Some(source) = self.socks.at_mut(fed_by)
             && let Some(splice) = source.splice.take()
         {
             source.reading = false;
-            self.finish_splice(fed_by, splice);
+            self.finish_splice(fed_by, *splice);
         }
     }
 }
