@@ -128,7 +128,7 @@ impl<D: Driver> Worker<D> {
         stats.requests_total.add(1);
         stats.requests_active.add(1);
         if !head.tolerated.is_empty() {
-            stats.requests_tolerated_total.add(1);
+            self.shared.stats.count_tolerated(head.tolerated);
         }
         xkey
     }

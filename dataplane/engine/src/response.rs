@@ -128,6 +128,9 @@ impl<D: Driver> Worker<D> {
             }
             return self.switch_protocols(ukey, key, xkey, buf, scratch);
         }
+        if !response.tolerated.is_empty() {
+            self.shared.stats.count_tolerated(response.tolerated);
+        }
         let leaving = self.leaving(key);
         let Some(exchange) = self.exchanges.get_mut(xkey) else { return };
         let chunked = head::response_is_chunked(response.framing, exchange.request.version);

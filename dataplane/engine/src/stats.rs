@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringway_policy::spec::Address;
+use ringway_wire::h1::Relaxations;
 
 /// A number one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -69,7 +70,7 @@ stats! {
         Counter responses_5xx "Answers 500-599 sent to clients.",
         Counter local_replies_total "Answers made by the proxy itself.",
         Counter requests_refused_total "Requests refused by the parser or a limit.",
-        Counter requests_tolerated_total "Requests that strictness would have refused (relaxation or dry run).",
+        Counter requests_tolerated_total "Requests and answers that strictness would have refused (relaxation or dry run).",
         Counter downstream_cancelled_total "Exchanges whose client went away first.",
         Counter upstream_connections_total "Upstream connections opened.",
         Gauge upstream_connections_active "Upstream connections open.",
@@ -147,6 +148,9 @@ impl Latency {
 /// Number of response flags counted.
 pub const FLAGS: usize = crate::flags::Flag::ALL.len();
 
+/// Number of relaxations counted.
+pub const TOLERATED: usize = Relaxations::TABLE.len();
+
 /// Everything of one worker.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -154,8 +158,23 @@ pub struct Stats {
     pub worker: WorkerStats,
     /// Duration of exchanges.
     pub latency: Latency,
+    /// Requests and answers that strictness would have refused, by relaxation, in the order of [`Relaxations::TABLE`].
+    pub tolerated: [Cell; TOLERATED],
     /// Exchanges per response flag, in the order of [`crate::flags::Flag::ALL`].
     pub flags: [Cell; FLAGS],
+}
+
+impl Stats {
+    /// Counts what a relaxation, or a dry run, let pass.
+    #[cold]
+    pub(crate) fn count_tolerated(&self, tolerated: Relaxations) {
+        self.worker.requests_tolerated_total.add(1);
+        for (cell, (relaxation, _, _)) in self.tolerated.iter().zip(Relaxations::TABLE) {
+            if tolerated.contains(*relaxation) {
+                cell.add(1);
+            }
+        }
+    }
 }
 
 /// Numbers by name, of one snapshot.
