@@ -1,7 +1,7 @@
 //! The form of a path that routes are matched on, so that two spellings of one resource take one route.
 //!
-//! Matched form: percent-encoded unreserved characters decoded, hex digits upper-case (RFC 3986 section 6.2.2), runs of `/` merged, dot
-//! segments removed (section 5.2.4). `%2F` stays as it is and is never a separator. What is forwarded is the path as received, except that
+//! Matched form: percent-encoded unreserved characters decoded, what may not stand in a URI encoded, hex digits upper-case (RFC 3986
+//! section 6.2.2), runs of `/` merged, dot segments removed (section 5.2.4). `%2F` stays as it is and is never a separator. What is forwarded is the path as received, except that
 //! a path with dot segments is forwarded in matched form: no upstream gets to resolve them differently. Paths in which an upstream that
 //! decodes `%2F`, `%5C` or `\`, or ignores `;` parameters, would find a dot segment are refused.
 
@@ -19,14 +19,31 @@ pub enum Form {
     Refused,
 }
 
-/// Whether `path` may differ from its matched form: it holds `%`, `\`, `//` or `/.`. Rarely true for honest clients. Written without
-/// branches, so that the compiler makes vector code of it.
+/// Whether `path` may differ from its matched form: it holds `%`, `//`, `/.` or what may not stand in a URI. Rarely true for honest
+/// clients. Written without branches, so that the compiler makes vector code of it.
 #[inline]
 pub(crate) fn needs_normalising(path: &[u8]) -> bool {
     let behind = path.get(1..).unwrap_or(&[]);
     path.iter().zip(behind).fold(false, |found, (&before, &byte)| {
-        found | ((byte == b'%') | (byte == b'\\')) | ((before == b'/') & ((byte == b'/') | (byte == b'.')))
+        let special = (byte == b'%') | is_unsafe(byte);
+        found | special | ((before == b'/') & ((byte == b'/') | (byte == b'.')))
     })
+}
+
+/// Whether a byte may not stand in a URI as it is (RFC 3986 section 2). `[` and `]` are let through, as all parsers do.
+#[inline]
+pub(crate) fn is_unsafe(byte: u8) -> bool {
+    (byte <= b' ')
+        | (byte >= 0x7F)
+        | (byte == b'"')
+        | (byte == b'<')
+        | (byte == b'>')
+        | (byte == b'\\')
+        | (byte == b'^')
+        | (byte == b'`')
+        | (byte == b'{')
+        | (byte == b'|')
+        | (byte == b'}')
 }
 
 /// Writes the matched form of `path`, which must begin with `/`, to `out` (cleared first).
@@ -40,7 +57,7 @@ pub(crate) fn normalise(path: &[u8], out: &mut Vec<u8>) -> Form {
         let last = behind.is_empty();
         let start = out.len();
         out.push(b'/');
-        if !decode_unreserved(segment, out) || hides_dot_segment(&out[start + 1..]) {
+        if !recode(segment, out) || hides_dot_segment(&out[start + 1..]) {
             return Form::Refused;
         }
         match &out[start + 1..] {
@@ -73,21 +90,26 @@ pub(crate) fn normalise(path: &[u8], out: &mut Vec<u8>) -> Form {
     }
 }
 
-/// Appends `segment` with unreserved characters decoded and hex digits in upper case; `false` if a `%` is not followed by two hex digits.
-fn decode_unreserved(segment: &[u8], out: &mut Vec<u8>) -> bool {
+/// Appends `segment` with unreserved characters decoded, unsafe ones encoded and hex digits in upper case; `false` if a `%` is not followed by
+/// two hex digits.
+fn recode(segment: &[u8], out: &mut Vec<u8>) -> bool {
     let mut rest = segment;
-    while let Some(percent) = memchr::memchr(b'%', rest) {
-        let (plain, encoded) = rest.split_at(percent);
-        out.extend_from_slice(plain);
-        let Some((byte, behind)) = decode_one(encoded) else { return false };
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+    while let Some((&first, behind)) = rest.split_first() {
+        let (byte, behind) = match first {
+            b'%' => match decode_one(rest) {
+                Some(decoded) => decoded,
+                None => return false,
+            },
+            _ => (first, behind),
+        };
+        let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if unreserved || (first != b'%' && !is_unsafe(byte)) {
             out.push(byte);
         } else {
             push_encoded(byte, out);
         }
         rest = behind;
     }
-    out.extend_from_slice(rest);
     true
 }
 
@@ -107,7 +129,7 @@ pub(crate) fn push_encoded(byte: u8, out: &mut Vec<u8>) {
 
 /// Whether a reader that takes `%2F`, `%5C` or `\` for a separator, or cuts `;` parameters off, sees a dot segment where there is none.
 fn hides_dot_segment(segment: &[u8]) -> bool {
-    if !segment.contains(&b'.') || !segment.iter().any(|byte| matches!(byte, b'%' | b'\\' | b';')) {
+    if !segment.contains(&b'.') || !segment.iter().any(|byte| matches!(byte, b'%' | b';')) {
         return false;
     }
     let mut rest = segment;
@@ -125,16 +147,15 @@ fn hides_dot_segment(segment: &[u8]) -> bool {
     }
 }
 
-/// Length of an alternative spelling of a separator at the start of `bytes`, 0 if there is none.
+/// Length of an encoded separator at the start of `bytes`, 0 if there is none.
 fn separator_len(bytes: &[u8]) -> usize {
     match bytes {
-        [b'\\', ..] => 1,
         [b'%', b'2', b'F', ..] | [b'%', b'5', b'C', ..] => 3,
         _ => 0,
     }
 }
 
-/// The matched form of a path from the configuration. Other characters than those of a URI are percent-encoded, so that a file may say `/ü`.
+/// The matched form of a path from the configuration, which may be written unencoded (`/ü`).
 ///
 /// # Errors
 /// What is wrong with it.
@@ -145,19 +166,11 @@ pub(crate) fn from_config(path: &str) -> Result<Vec<u8>, &'static str> {
     if path.contains(['?', '#']) {
         return Err("must not hold `?` or `#`: a path ends before them");
     }
-    let mut encoded = Vec::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte < b' ' || byte == 0x7F {
-            return Err("must not hold control characters");
-        }
-        if byte == b' ' || byte > 0x7E || b"\"<>\\^`{|}".contains(&byte) {
-            push_encoded(byte, &mut encoded);
-        } else {
-            encoded.push(byte);
-        }
+    if path.contains(char::is_control) {
+        return Err("must not hold control characters");
     }
-    let mut out = Vec::with_capacity(encoded.len());
-    match normalise(&encoded, &mut out) {
+    let mut out = Vec::with_capacity(path.len());
+    match normalise(path.as_bytes(), &mut out) {
         Form::Same | Form::Equivalent => Ok(out),
         Form::Resolved => Err("must not hold dot segments: no request reaches it"),
         Form::Refused => Err("has a wrong percent-encoding or a hidden dot segment: no request reaches it"),
@@ -205,6 +218,8 @@ mod tests {
             ("/a//b///c", "/a/b/c"),
             ("/a//", "/a/"),
             ("//", "/"),
+            ("/{a|b}^`", "/%7Ba%7Cb%7D%5E%60"),
+            ("/ü\\\"<>", "/%C3%BC%5C%22%3C%3E"),
         ] {
             assert_eq!(normal(path), (Form::Equivalent, expected.to_owned()), "{path}");
             assert!(needs_normalising(path.as_bytes()), "{path}");
@@ -272,7 +287,7 @@ mod properties {
 
     proptest! {
         #[test]
-        fn normalising_twice_changes_nothing(path in "/([a-b./%;\\\\]|%2[eEfF]|%61|\\.\\.){0,12}") {
+        fn normalising_twice_changes_nothing(path in "/([a-b./%;{\\\\]|%2[eEfF]|%61|\\.\\.){0,12}") {
             let (mut once, mut twice) = (Vec::new(), Vec::new());
             if normalise(path.as_bytes(), &mut once) != Form::Refused {
                 prop_assert_eq!(normalise(&once, &mut twice), Form::Same, "{}", path);
@@ -281,7 +296,7 @@ mod properties {
         }
 
         #[test]
-        fn the_fast_check_misses_nothing(path in "/([a-b./%;\\\\]|%2[eEfF]|%61|\\.\\.){0,12}") {
+        fn the_fast_check_misses_nothing(path in "/([a-b./%;{\\\\]|%2[eEfF]|%61|\\.\\.){0,12}") {
             let mut out = Vec::new();
             if normalise(path.as_bytes(), &mut out) != Form::Same {
                 prop_assert!(needs_normalising(path.as_bytes()), "{}", path);
@@ -289,7 +304,7 @@ mod properties {
         }
 
         #[test]
-        fn no_dot_segment_and_no_double_slash_is_left(path in "/([a-b./%;\\\\]|%2[eEfF]|%61|\\.\\.){0,12}") {
+        fn no_dot_segment_and_no_double_slash_is_left(path in "/([a-b./%;{\\\\]|%2[eEfF]|%61|\\.\\.){0,12}") {
             let mut out = Vec::new();
             if normalise(path.as_bytes(), &mut out) != Form::Refused {
                 let text = String::from_utf8(out).unwrap();

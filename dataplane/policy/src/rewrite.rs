@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ringway_wire::http::TargetForm;
 
 use crate::host::bare_host;
-use crate::path::{Form, push_encoded};
+use crate::path::{Form, is_unsafe, push_encoded};
 use crate::route::{MatchScratch, Request};
 use crate::snapshot::Route;
 use crate::spec;
@@ -197,13 +197,12 @@ fn push_safe(bytes: &[u8], out: &mut Vec<u8>) {
     encode_unsafe(out, start);
 }
 
-/// Percent-encodes what may not stand in a URI, from `start` on: a relaxed parser lets some of it through.
+/// Percent-encodes what may not stand in a URI, from `start` on: the parser lets some of it through.
 fn encode_unsafe(out: &mut Vec<u8>, start: usize) {
-    let is_unsafe = |byte: &u8| !byte.is_ascii_graphic() || b"\"<>\\^`{|}".contains(byte);
-    let Some(first) = out[start..].iter().position(is_unsafe) else { return };
+    let Some(first) = out[start..].iter().position(|&byte| is_unsafe(byte)) else { return };
     let tail = out.split_off(start + first);
     for byte in tail {
-        if is_unsafe(&byte) {
+        if is_unsafe(byte) {
             push_encoded(byte, out);
         } else {
             out.push(byte);

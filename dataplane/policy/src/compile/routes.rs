@@ -41,8 +41,8 @@ pub(super) fn check(names: &Names<'_>, errors: &mut Errors) -> Vec<Option<Checke
         check_listeners(names, route, &at, errors);
         check_match(&route.matches, &at, errors);
         check_rewrite(route, &at, errors);
-        check_edits(&route.request_fields, &format!("{at}.request_fields"), errors);
-        check_edits(&route.response_fields, &format!("{at}.response_fields"), errors);
+        check_edits(&route.request_fields, &format!("{at}.request_headers"), errors);
+        check_edits(&route.response_fields, &format!("{at}.response_headers"), errors);
         checked.push(check_action(names, route, &at, errors));
     }
     checked
@@ -159,6 +159,9 @@ fn check_path(text: &str, at: &str, errors: &mut Errors) {
 fn check_rewrite(route: &spec::Route, at: &str, errors: &mut Errors) {
     if let Some(path) = &route.rewrite_path {
         check_path(path, &format!("{at}.rewrite.path"), errors);
+        if matches!(route.matches.path, spec::Path::Regex(_)) {
+            errors.add(format!("{at}.rewrite.path"), "needs a match by `prefix` or `exact`");
+        }
     }
     if let Some(host) = &route.rewrite_host
         && !ringway_wire::h1::is_valid_authority(host.as_bytes())
@@ -168,14 +171,15 @@ fn check_rewrite(route: &spec::Route, at: &str, errors: &mut Errors) {
 }
 
 fn check_edits(edits: &spec::FieldEdits, at: &str, errors: &mut Errors) {
-    let removed = edits.remove.iter().map(|name| ("remove", name, None));
-    let set = edits.set.iter().map(|(name, value)| ("set", name, Some(value)));
-    let added = edits.add.iter().map(|(name, value)| ("add", name, Some(value)));
+    let removed =
+        edits.remove.iter().enumerate().map(|(place, name)| (format!("remove[{place}]"), name, None));
+    let set = edits.set.iter().map(|(name, value)| (format!("set.{name}"), name, Some(value)));
+    let added = edits.add.iter().map(|(name, value)| (format!("add.{name}"), name, Some(value)));
     for (key, name, value) in removed.chain(set).chain(added) {
         let wrong =
             fields::check_name(name).and_then(|()| value.map_or(Ok(()), |value| fields::check_value(value)));
         if let Err(error) = wrong {
-            errors.add(format!("{at}.{key}.{name}"), format!("`{name}` {}", error.reason()));
+            errors.add(format!("{at}.{key}"), format!("`{name}` {}", error.reason()));
         }
     }
 }
@@ -209,12 +213,13 @@ fn check_split(
     errors: &mut Errors,
 ) -> Option<CheckedAction> {
     let mut resolved = Vec::with_capacity(choices.len());
-    for (name, weight) in choices {
-        resolved.extend(names.cluster(name, format!("{at}.split.{name}"), errors).map(|id| (id, *weight)));
+    for (place, (name, weight)) in choices.iter().enumerate() {
+        let path = format!("{at}.split[{place}].cluster");
+        resolved.extend(names.cluster(name, path, errors).map(|id| (id, *weight)));
     }
     for (place, _) in duplicates(choices, |(name, _)| Some(name.clone())) {
         let name = &choices[place].0;
-        errors.add(format!("{at}.split.{name}"), format!("cluster `{name}` is there twice"));
+        errors.add(format!("{at}.split[{place}].cluster"), format!("cluster `{name}` is there twice"));
     }
     if resolved.len() < choices.len() {
         return None;
