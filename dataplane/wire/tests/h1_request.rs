@@ -331,6 +331,19 @@ fn rfc9110_7_6_1_hop_by_hop() {
 }
 
 #[test]
+fn names_that_shadow_ours_behind_an_underscore_are_dropped() {
+    let lines = "X_Forwarded_For: 1\r\nContent_Length: 5\r\ntransfer-encoding_: x\r\nMy_Field: 2\r\nX_Y: 3\r\n\
+                 X-Forwarded_Proto: https\r\nTransfer_Encoding: chunked\r\n";
+    let bytes = get_with(lines);
+    let head = head(&bytes);
+    assert_eq!(head.framing, Framing::Empty);
+    let mut out = Vec::new();
+    write::fields_kept(&mut out, &bytes, &head.fields, |field| field.id == FieldName::Host);
+    let expected = "transfer-encoding_: x\r\nMy_Field: 2\r\nX_Y: 3\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
 fn rfc9110_7_8_upgrade() {
     let websocket = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: a\r\n";
     let bytes = get_with(websocket);
@@ -452,6 +465,8 @@ fn no_relaxation_opens_framing() {
         post_with("Transfer-Encoding:\r\n chunked\r\n"),
         post_with("Transfer-Encoding: chunked\r\n \r\n"),
         post_with("Transfer-Encoding: \x0bchunked\r\n"),
+        get_with("Connection: upgrade\r\nUpgrade: a\x01b\r\n"),
+        get_with("Connection: close\x01\r\n"),
         post_with("A: b\0c\r\n"),
         post_with("A: b\rTransfer-Encoding: chunked\r\n"),
         b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n".to_vec(),

@@ -263,17 +263,37 @@ pub(super) fn parse_section(
             value: line.value,
             line: line.line,
             id,
-            hop: id.is_hop_by_hop(),
+            hop: id.is_hop_by_hop() || (id == FieldName::Other && is_forgery(line.name.of(buf))),
             rewrite: line.rewrite,
         };
         if is_structural(id) {
-            if line.folded {
-                return Err(ErrorKind::ObsFold);
+            if line.rewrite {
+                check_structural_value(line.value.of(buf), line.folded)?;
             }
             facts.note(buf, side, limits, tolerance, &mut field)?;
         }
         fields.push(field);
     }
+}
+
+/// No relaxation reaches into the value of a structural field.
+#[cold]
+fn check_structural_value(value: &[u8], folded: bool) -> Result<(), ErrorKind> {
+    if folded {
+        return Err(ErrorKind::ObsFold);
+    }
+    if scan::text_len(value) != value.len() {
+        return Err(ErrorKind::FieldValueInvalid);
+    }
+    Ok(())
+}
+
+/// Whether a server that reads `_` as `-` would take this name for one that decides framing or routing, or for one that
+/// proxies answer for (`X_Forwarded_For`). Such a field is never forwarded; other names with underscores are.
+#[inline]
+fn is_forgery(name: &[u8]) -> bool {
+    let id = FieldName::shadowed(name);
+    is_structural(id) || id.is_hop_by_hop() || id.is_written_by_proxies()
 }
 
 /// Whether a field decides framing, routing or persistence.

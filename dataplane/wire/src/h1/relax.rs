@@ -6,7 +6,8 @@ use std::ops::{BitOr, BitOrAssign};
 /// so a dry run is: parse with [`Relaxations::ALL`] and count what was tolerated beyond the configured set.
 ///
 /// None of them lets ambiguous bytes through: a tolerated line carries [`crate::http::Field::rewrite`] and is written
-/// anew in normal form, and a field that decides framing or routing is never tolerated in folded form.
+/// anew in normal form, and a field that decides framing or routing is never tolerated folded or with control
+/// characters.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Relaxations(u16);
 
@@ -32,7 +33,7 @@ relaxations! {
     4 TARGET_CHARACTERS "target_characters" "Bytes 0x80-0xFF and `\"<>\\` in the request target (RFC 3986 section 2); forwarded as they are.",
     5 DUPLICATE_CONTENT_LENGTH "duplicate_content_length" "The same `Content-Length` several times, as lines or as a list (RFC 9110 section 8.6); one is written.",
     6 REQUEST_LINE_WHITESPACE "request_line_whitespace" "Several spaces between the parts of the request line, or after it (RFC 9112 section 3); written with one.",
-    7 CONTROL_IN_VALUE "control_in_value" "A control character other than NUL, CR, LF in a field value (RFC 9110 section 5.5); written as SP.",
+    7 CONTROL_IN_VALUE "control_in_value" "A control character other than NUL, CR, LF in a field value (RFC 9110 section 5.5); written as SP. Never for fields that decide framing or routing.",
     8 STATUS_RANGE "status_range" "A response status of 600 to 999 (RFC 9110 section 15).",
 }
 

@@ -83,6 +83,9 @@ field_names! {
     GrpcTimeout = "grpc-timeout",
 }
 
+/// Bytes of the longest known name.
+const KNOWN_BYTES_MAX: usize = 25;
+
 // One bit each in the presence set, with one left for `Other`.
 const _: () = assert!(KNOWN.len() < 64);
 
@@ -104,6 +107,37 @@ impl FieldName {
             Some(&Some((id, text))) if same_letters(name, text.as_bytes()) => id,
             _ => FieldName::Other,
         }
+    }
+
+    /// The name that servers which turn `-` into `_` (CGI, WSGI and others) would take the unknown `name` for, if it has
+    /// an underscore; else [`FieldName::Other`].
+    #[inline]
+    pub(crate) fn shadowed(name: &[u8]) -> FieldName {
+        if !name.contains(&b'_') {
+            return FieldName::Other;
+        }
+        let mut dashed = [0u8; KNOWN_BYTES_MAX];
+        let Some(slots) = dashed.get_mut(..name.len()) else { return FieldName::Other };
+        for (slot, &byte) in slots.iter_mut().zip(name) {
+            *slot = if byte == b'_' { b'-' } else { byte };
+        }
+        FieldName::lookup(slots)
+    }
+
+    /// Whether a proxy along the way answers for the value: a server trusts it more than what clients may say.
+    #[inline]
+    pub(crate) fn is_written_by_proxies(self) -> bool {
+        matches!(
+            self,
+            FieldName::Forwarded
+                | FieldName::Via
+                | FieldName::XForwardedFor
+                | FieldName::XForwardedProto
+                | FieldName::XForwardedHost
+                | FieldName::XForwardedPort
+                | FieldName::XRealIp
+                | FieldName::XRequestId
+        )
     }
 
     /// Hop-by-hop by definition, whether nominated by `Connection` or not (RFC 9110 section 7.6.1; the proxy
@@ -194,6 +228,10 @@ mod tests {
             assert_eq!(FieldName::lookup(text.as_bytes()), id);
             assert_eq!(FieldName::lookup(text.to_ascii_uppercase().as_bytes()), id);
             assert_eq!(id.as_str(), text);
+            assert!(text.len() <= KNOWN_BYTES_MAX);
+            let shadow = text.replacen('-', "_", 1);
+            let expected = if shadow == text { FieldName::Other } else { id };
+            assert_eq!(FieldName::shadowed(shadow.as_bytes()), expected);
         }
     }
 
