@@ -7,7 +7,7 @@ use ringway_policy::snapshot::Route;
 use ringway_policy::spec::{self, ForwardPolicy, RequestIdPolicy};
 use ringway_wire::forwarded::{self, Element, FieldPolicy};
 use ringway_wire::h1::write;
-use ringway_wire::http::{Field, FieldName, Framing, RequestHead, ResponseHead, Version};
+use ringway_wire::http::{Field, FieldName, Framing, Method, RequestHead, ResponseHead, Version};
 
 /// What a request head depends on besides itself.
 pub(crate) struct RequestContext<'a> {
@@ -46,9 +46,12 @@ pub(crate) fn request(
     let forward = forward_policy(cx.http.x_forwarded);
     let element = forward_policy(cx.http.forwarded);
     let request_id = request_id_policy(cx.http);
+    // RFC 9110 section 7.6.2: forwarded one less; 0 was answered here.
+    let max_forwards = head.max_forwards.filter(|_| head.method == Method::Options);
     let edits = &cx.route.request_edits;
     let skip = |field: &Field| match field.id {
         FieldName::Host => new_host.is_some(),
+        FieldName::MaxForwards if max_forwards.is_some() => true,
         FieldName::XForwardedFor | FieldName::XForwardedProto | FieldName::XForwardedHost => {
             forward.drops_received() || edits.drops(field.id, field.name.of(bytes))
         }
@@ -58,6 +61,11 @@ pub(crate) fn request(
         id => edits.drops_any() && edits.drops(id, field.name.of(bytes)),
     };
     write::fields_kept(out, bytes, &head.fields, skip);
+    if let Some(hops) = max_forwards {
+        out.extend_from_slice(b"max-forwards: ");
+        write::decimal(out, u64::from(hops.saturating_sub(1)));
+        out.extend_from_slice(b"\r\n");
+    }
     forwarding_fields(out, bytes, head, cx, forward, element);
     if request_id.drops_received() && !cx.request_id.is_empty() {
         write::field(out, b"x-request-id", cx.request_id);
