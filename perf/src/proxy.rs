@@ -377,4 +377,24 @@ mod tests {
         }
         Ok(())
     }
+    #[test]
+    fn every_config_of_ringway_is_valid() -> Result<()> {
+        let (directory, origin) = (Directory::new()?, SocketAddr::from(([127, 0, 0, 1], 9)));
+        let second = "  second: { address: \"127.0.0.1:10\" }";
+        for extra in ["", second] {
+            let values = [("EXTRA", extra.to_string()), ("SECONDS", "15".to_string())];
+            for file in fs::read_dir(home().join("ringway"))?.flatten() {
+                let template = format!("ringway/{}", file.file_name().display());
+                let job = Job { work: "any", origin, extra: &values, core: None };
+                let text = fill(&template, origin, &job, &directory)?;
+                let parsed = ringway_config::parse(&template, &text, ringway_config::Format::Yaml);
+                let document = parsed.map_err(|errors| Failure::new(format!("{errors:#?}")))?;
+                assert_eq!(
+                    document.spec.listeners.len(),
+                    1 + usize::from(template.contains("reload") && extra == second)
+                );
+            }
+        }
+        Ok(())
+    }
 }
