@@ -50,6 +50,7 @@ mod datagram;
 mod epoll;
 #[cfg(test)]
 mod faults;
+pub mod listen;
 mod os;
 mod outbox;
 mod poller;
@@ -135,6 +136,23 @@ pub enum IoError {
     /// Any other errno.
     Other(i32),
 }
+
+impl std::fmt::Display for IoError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            IoError::Refused => "connection refused",
+            IoError::Reset => "connection reset",
+            IoError::TimedOut => "timed out",
+            IoError::Unreachable => "unreachable",
+            IoError::Descriptors => "out of file descriptors",
+            IoError::Memory => "out of memory",
+            IoError::Unsupported => "not supported here",
+            IoError::Other(errno) => return std::io::Error::from_raw_os_error(*errno).fmt(f),
+        })
+    }
+}
+
+impl std::error::Error for IoError {}
 
 /// How large the driver's receive buffers should be for this socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
