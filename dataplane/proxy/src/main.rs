@@ -1,5 +1,12 @@
-//! The binary. See docs/ARCHITECTURE.md.
-
+//! The binary `ringway`.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+/// Fewer bytes per connection and faster than the system's, on every libc.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ringway::commands::main().into()
+}

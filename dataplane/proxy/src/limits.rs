@@ -1,0 +1,61 @@
+//! File descriptors: the soft limit is raised to the hard one, and the share of downstream connections is derived from it.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors kept for the control thread: logs, admin connections, DNS, file watch.
+const CONTROL_RESERVE: u64 = 64;
+/// Descriptors each worker needs beside its sockets: ring or poller, wake-up, spare.
+const WORKER_RESERVE: u64 = 8;
+/// What is assumed when the limit is "unlimited": the kernel's default for `fs.nr_open`.
+const UNLIMITED: u64 = 1 << 20;
+/// A worker accepts at least this many connections, however low the limit.
+const WORKER_CONNECTIONS_MIN: u64 = 16;
+
+/// Raises the soft limit on open files to the hard limit. Returns the limit now in force.
+pub fn raise_open_files() -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    if now.current != now.maximum {
+        // A refusal leaves the old soft limit, which is what the second getrlimit reports.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED).min(UNLIMITED)
+}
+
+/// Downstream connections of one worker: the configured total, or what the descriptor limit allows when each connection
+/// may need one upstream connection, divided over the workers.
+pub fn connections_per_worker(configured: Option<u64>, open_files: u64, workers: u64, listeners: u64) -> u64 {
+    let kept = CONTROL_RESERVE + workers * (WORKER_RESERVE + listeners * 2);
+    let by_descriptors = open_files.saturating_sub(kept) / 2;
+    let total = configured.map_or(by_descriptors, |asked| asked.min(by_descriptors));
+    (total / workers.max(1)).max(WORKER_CONNECTIONS_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_descriptors_are_kept_for_upstreams() {
+        assert_eq!(connections_per_worker(None, 20_000, 2, 1), (20_000 - 64 - 2 * 10) / 2 / 2);
+    }
+
+    #[test]
+    fn a_configured_total_is_divided_and_cannot_exceed_the_descriptors() {
+        assert_eq!(connections_per_worker(Some(1000), 20_000, 2, 1), 500);
+        let derived = connections_per_worker(None, 1024, 2, 1);
+        assert_eq!(connections_per_worker(Some(1 << 40), 1024, 2, 1), derived);
+    }
+
+    #[test]
+    fn a_tiny_limit_still_serves_somebody() {
+        assert_eq!(connections_per_worker(None, 40, 8, 3), WORKER_CONNECTIONS_MIN);
+    }
+
+    #[test]
+    fn the_soft_limit_reaches_the_hard_one() {
+        let now = raise_open_files();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+        assert_eq!(now, limit.current.unwrap_or(UNLIMITED).min(UNLIMITED));
+    }
+}
