@@ -62,7 +62,7 @@ pub fn parse(file_name: &str, text: &str, format: Format) -> Result<Document, Ve
     for error in syntax_errors {
         problems.push(Problem {
             span: error.span,
-            path: String::new(),
+            path: error.path,
             message: error.message,
             suggestion: None,
         });

@@ -51,6 +51,8 @@ pub(crate) struct Name {
 #[derive(Debug)]
 pub(crate) struct SyntaxError {
     pub(crate) span: Span,
+    /// Empty where the parser cannot tell.
+    pub(crate) path: String,
     pub(crate) message: String,
 }
 
@@ -69,7 +71,7 @@ impl Node {
             Data::Nothing => "nothing".into(),
             Data::Bool(value) => format!("the boolean {value}"),
             Data::Int(value) => format!("the number {value}"),
-            Data::Float(value) => format!("the number {value}"),
+            Data::Float(value) => format!("the number {value:?}"),
             Data::Text(value) => format!("the text `{}`", shorten(value)),
             Data::List(_) => "a list".into(),
             Data::Map(_) => "a mapping".into(),
@@ -90,6 +92,27 @@ impl Node {
         match node.data {
             Data::List(_) | Data::Map(_) => (span, true),
             _ => (node.span, true),
+        }
+    }
+
+    /// The path of the key that stands there.
+    fn path_of_key(&self, span: Span) -> Option<String> {
+        let below = |step: String, child: &Node| {
+            let rest = child.path_of_key(span)?;
+            let dot = if rest.starts_with('[') { "" } else { "." };
+            Some(format!("{step}{dot}{rest}"))
+        };
+        match &self.data {
+            Data::List(items) => {
+                items.iter().enumerate().find_map(|(at, item)| below(format!("[{at}]"), item))
+            }
+            Data::Map(entries) => entries.iter().find_map(|(name, child)| {
+                let mut step = String::new();
+                push_key(&mut step, &name.text);
+                let here = (name.span.line, name.span.column) == (span.line, span.column);
+                if here { Some(step) } else { below(step, child) }
+            }),
+            _ => None,
         }
     }
 
@@ -129,5 +152,19 @@ pub(crate) fn shorten(text: &str) -> String {
     match escaped.char_indices().nth(CHARACTERS_MAX) {
         Some((end, _)) => format!("{}...", &escaped[..end]),
         None => escaped,
+    }
+}
+
+/// Appends `.name`, or `["na.me"]` where the plain form would be ambiguous.
+pub(crate) fn push_key(path: &mut String, name: &str) {
+    if name.is_empty()
+        || name.contains(|c: char| matches!(c, '.' | '[' | ']' | '"') || c.is_whitespace() || c.is_control())
+    {
+        path.push_str(&format!("[\"{name}\"]"));
+    } else {
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(name);
     }
 }

@@ -131,7 +131,7 @@ pub(crate) fn address(text: &str, place: Place) -> Result<Address, AddressError>
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let authority = rest.split('/').next().unwrap_or(rest);
-        return Err((format!("`{scheme}://` does not belong into an address"), Some(authority.into())));
+        return Err((format!("`{scheme}://` does not belong in an address"), Some(authority.into())));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         if address.port() == 0 && place == Place::Connect {
@@ -140,11 +140,10 @@ pub(crate) fn address(text: &str, place: Place) -> Result<Address, AddressError>
         return Ok(Address::Inet(address));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
-        let bracketed = if ip.is_ipv6() { format!("[{ip}]:80") } else { format!("{ip}:80") };
-        return Err((format!("`{text}` has no port"), Some(bracketed)));
+        return Err(without_brackets_or_port(text, ip));
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(no_port(text, place));
+        return Err(no_port(text));
     };
     let Ok(port) = port.parse::<u16>() else {
         return Err((format!("`{port}` is no port (0-65535)"), None));
@@ -159,11 +158,21 @@ pub(crate) fn address(text: &str, place: Place) -> Result<Address, AddressError>
     named(host, port, place)
 }
 
-fn no_port(text: &str, place: Place) -> AddressError {
+/// `::1:80` reads as an address, but the last group is rather a port.
+fn without_brackets_or_port(text: &str, ip: IpAddr) -> AddressError {
+    let split = text.rsplit_once(':').filter(|(host, port)| {
+        host.parse::<std::net::Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    match split {
+        Some((host, port)) => (format!("`{text}` has no brackets"), Some(format!("[{host}]:{port}"))),
+        None if ip.is_ipv6() => (format!("`{text}` has no port"), Some(format!("[{ip}]:80"))),
+        None => (format!("`{text}` has no port"), Some(format!("{ip}:80"))),
+    }
+}
+
+fn no_port(text: &str) -> AddressError {
     if text.parse::<u16>().is_ok() {
-        let suggestion =
-            if place == Place::Listen { format!("0.0.0.0:{text}") } else { format!("127.0.0.1:{text}") };
-        return (format!("`{text}` is a port without an address"), Some(suggestion));
+        return (format!("`{text}` is a port without an address"), Some(format!("127.0.0.1:{text}")));
     }
     (format!("`{text}` has no port"), host_name(text).then(|| format!("{text}:80")))
 }
@@ -264,6 +273,112 @@ fn network(ip: IpAddr, bits: u8) -> IpAddr {
         IpAddr::V6(ip) => {
             let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
             IpAddr::V6((u128::from(ip) & mask).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_sums_of_falling_units() {
+        for (text, ms) in
+            [("0s", 0), ("250ms", 250), ("15s", 15_000), ("1m30s", 90_000), ("1d2h3m4s5ms", 93_784_005)]
+        {
+            assert_eq!(duration(text), Ok(ms), "{text}");
+        }
+        for text in
+            ["", "s", "15", "1s1m", "1s1s", "-1s", "1.5s", " 1s", "1 s", "1S", "99999999999999999999s"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(duration("213503982334d"), Ok(18_446_744_073_657_600_000));
+        assert!(duration("213503982335d").is_err(), "beyond 64 bits");
+    }
+
+    #[test]
+    fn sizes_know_both_kinds_of_thousand() {
+        for (text, bytes) in
+            [("0B", 0), ("1B", 1), ("60KiB", 61_440), ("1MB", 1_000_000), ("1MiB512KiB", 1_572_864)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "1", "1kb", "1K", "1KiB1MiB", "17179869184GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_guessed() {
+        let meant = |text: &str| duration(text).err().flatten();
+        let meant_size = |text: &str| size(text).err().flatten();
+        for (text, guess) in
+            [("15", "15s"), ("15 S", "15s"), ("2 min", "2m"), ("0.5s", "500ms"), ("1.5h", "90m")]
+        {
+            assert_eq!(meant(text).as_deref(), Some(guess), "{text}");
+        }
+        for (text, guess) in
+            [("10", "10B"), ("10k", "10KiB"), ("1gb", "1GB"), ("1.5MiB", "1536KiB"), ("2 m", "2MiB")]
+        {
+            assert_eq!(meant_size(text).as_deref(), Some(guess), "{text}");
+        }
+        for text in ["", "soon", "5 fortnights", "-1s", "0.0001ms"] {
+            assert_eq!(meant(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        for value in
+            (0..64).flat_map(|bit| [1u64 << bit, (1 << bit) - 1]).chain([60_000, 86_400_000, 1_000_000])
+        {
+            assert_eq!(duration(&show_duration(value)), Ok(value), "{}", show_duration(value));
+            assert_eq!(size(&show_size(value)), Ok(value), "{}", show_size(value));
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_back() {
+        let both = ["127.0.0.1:80", "[::1]:8080", "[fe80::1%2]:80", "unix:/run/a b.sock"];
+        for text in both {
+            for place in [Place::Listen, Place::Connect] {
+                let read = address(text, place).map(|address| show_address(&address));
+                assert_eq!(read.as_deref(), Ok(text));
+            }
+        }
+        assert_eq!(address("Name.Example:80", Place::Connect), Ok(Address::Dns("name.example".into(), 80)));
+        assert_eq!(address("a_b-c:80", Place::Connect), Ok(Address::Dns("a_b-c".into(), 80)));
+        assert!(address("0.0.0.0:0", Place::Listen).is_ok() && address("0.0.0.0:0", Place::Connect).is_err());
+        for text in [
+            "", ":", ":80", "*:80", "a", "a:", "a:b", "a:0", "-a:80", "a..b:80", "1.2.3:80", "[::1]",
+            "unix:", "unix:a", "unix:/",
+        ] {
+            assert!(address(text, Place::Connect).is_err(), "{text}");
+        }
+        let path = format!("unix:/{}", "x".repeat(UNIX_PATH_MAX));
+        assert!(address(&path, Place::Listen).is_err());
+        assert!(address(&path[..path.len() - 1], Place::Listen).is_ok());
+    }
+
+    #[test]
+    fn ranges_have_no_bits_behind_their_prefix() {
+        for text in ["0.0.0.0/0", "10.0.0.0/8", "10.1.2.3/32", "::/0", "fd00::/8", "::1/128"] {
+            assert_eq!(cidr(text).map(|range| show_cidr(&range)).as_deref(), Ok(text));
+        }
+        assert_eq!(cidr("10.0.0.1").map(|range| range.bits), Ok(32));
+        for text in [
+            "",
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "a/8",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "fd01::/8",
+        ] {
+            assert!(cidr(text).is_err(), "{text}");
         }
     }
 }

@@ -177,12 +177,18 @@ fn dense(patterns: &[&str]) -> Option<dense::DFA<Vec<u32>>> {
 
 fn simulated(pattern: &str) -> Result<PikeVM, String> {
     // Without the frame first, so that a pattern like `a)(b` is an error and the message shows what was written.
-    syntax::parse_with(pattern, &syntax()).map_err(|error| error.to_string())?;
+    syntax::parse_with(pattern, &syntax()).map_err(|error| last_line(&error.to_string()))?;
     PikeVM::builder()
         .syntax(syntax())
         .thompson(thompson())
         .build(&whole(pattern))
         .map_err(|error| format!("is too large: {error}"))
+}
+
+/// The parser draws the pattern with a caret above what is wrong; a message is one line.
+fn last_line(drawing: &str) -> String {
+    let line = drawing.lines().last().unwrap_or(drawing);
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 /// The pattern between the ends of the value.

@@ -109,6 +109,11 @@ impl Reader {
                 Some(Value::Text(name))
             }
             Kind::Address(place) => {
+                if let Data::Int(number) = node.data {
+                    let (_, meant) = units::address(&number.to_string(), place).err().unwrap_or_default();
+                    self.unexpected(node, &or_word(&kind.expected(), none), meant);
+                    return None;
+                }
                 let text = self.plain_text(node, &kind.expected(), none)?;
                 let checked = units::address(&text, place).map(Value::Address);
                 self.checked(node, checked)
@@ -160,7 +165,9 @@ impl Reader {
                 Data::Text(text) => {
                     text.replace(['_', ','], "").parse::<u64>().ok().map(|number| number.to_string())
                 }
-                Data::Float(value) if value.fract() == 0.0 && *value >= 0.0 => Some(format!("{value:.0}")),
+                Data::Float(value) if value.fract() == 0.0 && (0.0..1e15).contains(value) => {
+                    Some(format!("{value:.0}"))
+                }
                 other => none_meant(other, none),
             };
             let expected = or_word("a whole number", none);
@@ -216,7 +223,7 @@ impl Reader {
             }
             Err(suggestion) => {
                 let expected = or_word(&kind.expected(), none);
-                let suggestion = suggestion.or_else(|| nearest(text, none).map(str::to_owned));
+                let suggestion = suggestion.or_else(|| none_meant(&node.data, none));
                 self.unexpected(node, &expected, suggestion);
                 None
             }
@@ -252,7 +259,7 @@ impl Reader {
             other if none_meant(other, none).is_some() => none_meant(other, none),
             Data::Bool(value) => Some(format!("\"{value}\"")),
             Data::Int(value) => Some(format!("\"{value}\"")),
-            Data::Float(value) => Some(format!("\"{value}\"")),
+            Data::Float(value) => Some(format!("\"{value:?}\"")),
             _ => None,
         };
         self.unexpected(node, &or_word(expected, none), quoted);
@@ -318,9 +325,15 @@ impl Reader {
     }
 }
 
-/// `false` and nothing at all may stand for the word.
+/// `false`, nothing at all, other words for nothing and misspellings may stand for the word.
 fn none_meant(data: &Data, none: Option<&str>) -> Option<String> {
+    const WORDS: &[&str] =
+        &["none", "never", "no", "disabled", "disable", "null", "unlimited", "infinite", "false"];
     match data {
+        Data::Text(text) if WORDS.iter().any(|word| word.eq_ignore_ascii_case(text)) => {
+            none.map(str::to_owned)
+        }
+        Data::Text(text) => nearest(text, none).map(str::to_owned),
         Data::Bool(false) | Data::Nothing => none.map(str::to_owned),
         _ => None,
     }

@@ -78,7 +78,8 @@ const RELAXATION: rules::Rule = rules::Rule {
         }
         let names: Vec<_> = names().collect();
         let near = crate::nearest::nearest(text, names.iter().copied()).map(str::to_owned);
-        Err((format!("`{}` is no rule; there are {}", crate::tree::shorten(text), names.join(", ")), near))
+        let all = if near.is_none() { format!("; there are: {}", names.join(", ")) } else { String::new() };
+        Err((format!("`{}` is no rule{all}", crate::tree::shorten(text)), near))
     },
 };
 
@@ -328,11 +329,6 @@ impl Section for Draft {
         {
             let message = "means nothing without `proxy_protocol: optional` or `required`".into();
             reader.problem_at("proxy_protocol_trusted", span, message, None);
-        }
-        let mut known = std::collections::HashSet::new();
-        let twice = self.tcp.sni.iter().find(|rule| !known.insert((rule.host.clone(), rule.alpn.clone())));
-        if let (Some(rule), Some(span), false) = (twice, seen.span("sni"), seen.failed("sni")) {
-            reader.problem_at("sni", span, format!("duplicate rule for `{}`", rule.host), None);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The walker: a tree against the tables. It never stops at an error, so that one run names as many as possible.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Access, Key, Only, Section};
 use crate::error::Problem;
 use crate::nearest::nearest;
-use crate::tree::{Data, Name, Node, Span, shorten};
+use crate::tree::{Data, Name, Node, Span, push_key, shorten};
 
 /// What a reference names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,17 +206,16 @@ impl Reader {
             self.unexpected(node, "a mapping from names", None);
             return Vec::new();
         };
-        let mut names = HashSet::new();
+        let mut names: HashMap<&str, Span> = HashMap::new();
         let mut out = Vec::with_capacity(entries.len());
         for (name, child) in entries {
             self.inside(Step::Key(name.text.clone()), |reader| {
-                if !names.insert(&name.text) {
-                    return reader.problem(
-                        name.span,
-                        format!("duplicate name `{}`", shorten(&name.text)),
-                        None,
-                    );
+                if let Some(first) = names.get(&*name.text) {
+                    let message =
+                        format!("duplicate name `{}`, first on line {}", shorten(&name.text), first.line);
+                    return reader.problem(name.span, message, None);
                 }
+                names.insert(&name.text, name.span);
                 if let Err((message, suggestion)) = super::rules::name(&name.text) {
                     reader.problem(name.span, message, suggestion);
                 }
@@ -251,20 +250,6 @@ fn expected_mapping<S: Section>() -> String {
     const NAMES_MAX: usize = 5;
     let names: Vec<_> = S::KEYS.iter().map(|key| key.name).collect();
     if names.len() > NAMES_MAX { "a mapping".into() } else { format!("a mapping with {}", either(&names)) }
-}
-
-/// Appends `.name`, or `["na.me"]` where the plain form would be ambiguous.
-pub(crate) fn push_key(path: &mut String, name: &str) {
-    if name.is_empty()
-        || name.contains(|c: char| matches!(c, '.' | '[' | ']' | '"') || c.is_whitespace() || c.is_control())
-    {
-        path.push_str(&format!("[\"{name}\"]"));
-    } else {
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(name);
-    }
 }
 
 /// `` `a`, `b` or `c` ``.

@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ringway_policy::spec::{
-    AccessLog, Action, Address, Cluster, Drain, DriverChoice, Idle, Lb, Listener, Process, Protocol, Spec,
+    AccessLog, Action, Address, Cluster, Drain, DriverChoice, Idle, Lb, Listener, Process, Protocol, Route,
+    Spec,
 };
 
 use super::process::{Limits, WORKERS, set_workers};
-use super::read::push_key;
 use super::{Form, Key, Kind, Reader, Section, Shape, Target, index, listener, names, pick, route, show};
 use crate::error::Problem;
 use crate::json::Json;
 use crate::nearest::nearest;
-use crate::tree::{Data, Node, shorten};
+use crate::tree::{Data, Node, push_key, shorten};
 use crate::units::{Place, show_address};
 
 /// The file.
@@ -49,7 +49,9 @@ impl Root {
         let spec = root.into_spec();
         let mut linker = Linker { spec: &spec, tree, problems: Vec::new() };
         linker.references(&reader);
-        linker.used_twice();
+        linker.names_twice();
+        linker.addresses_twice();
+        linker.rules_twice();
         let mut problems = reader.problems;
         problems.append(&mut linker.problems);
         if problems.is_empty() {
@@ -61,7 +63,7 @@ impl Root {
 
     fn into_spec(self) -> Spec {
         let mut routes: Vec<_> = self.routes.into_iter().map(route::Draft::into_spec).collect();
-        name_apart(&mut routes);
+        name_all(&mut routes);
         Spec {
             process: self.process,
             listeners: self.listeners.into_iter().map(listener::Draft::into_spec).collect(),
@@ -81,22 +83,15 @@ impl Root {
     }
 }
 
-/// Names made from the same match get a number. Explicit duplicates are errors of their own and keep their name.
-fn name_apart(routes: &mut [ringway_policy::spec::Route]) {
-    let mut known: HashMap<Arc<str>, usize> = HashMap::new();
-    for route in routes.iter() {
-        *known.entry(route.name.clone()).or_default() += 1;
-    }
-    let mut used: HashMap<Arc<str>, usize> = HashMap::new();
-    for route in routes.iter_mut().filter(|route| known.get(&route.name).is_some_and(|count| *count > 1)) {
-        let count = used.entry(route.name.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            let free = (*count..)
-                .map(|at| format!("{} #{at}", route.name))
-                .find(|name| !known.contains_key(&**name));
-            route.name = free.unwrap_or_default().into();
-        }
+/// Routes without a name get one made from what they match, with a number where it is taken.
+fn name_all(routes: &mut [Route]) {
+    let mut taken: HashSet<Arc<str>> = routes.iter().map(|route| route.name.clone()).collect();
+    for route in routes.iter_mut().filter(|route| route.name.is_empty()) {
+        let plain = route::describe(&route.matches);
+        let numbered = (2..).map(|number| format!("{plain} #{number}"));
+        let free = std::iter::once(plain.clone()).chain(numbered).find(|name| !taken.contains(name.as_str()));
+        route.name = free.unwrap_or(plain).into();
+        taken.insert(route.name.clone());
     }
 }
 
@@ -242,6 +237,17 @@ fn show_named<S: Section>(names: &[Arc<str>], sections: &[S]) -> Json {
     Json::Map(names.iter().zip(sections).map(|(name, section)| (name.to_string(), show(section))).collect())
 }
 
+/// What to say of a name that is defined nowhere.
+fn missing<'a>(what: &str, name: &str, names: Vec<&'a str>) -> (String, Option<&'a str>) {
+    const NAMES_MAX: usize = 8;
+    let near = nearest(name, names.iter().copied());
+    let mut message = format!("there is no {what} `{}`", shorten(name));
+    if near.is_none() && !names.is_empty() && names.len() <= NAMES_MAX {
+        message.push_str(&format!("; there are: {}", names.join(", ")));
+    }
+    (message, near)
+}
+
 /// Checks that need the whole file.
 struct Linker<'a> {
     spec: &'a Spec,
@@ -268,7 +274,7 @@ impl Linker<'_> {
                 Target::Listener if listeners.is_empty() && !reader.problems.is_empty() => continue,
                 Target::Cluster => {
                     let names = self.spec.clusters.iter().map(|cluster| &*cluster.name);
-                    (format!("there is no cluster `{}`", shorten(name)), nearest(name, names))
+                    missing("cluster", name, names.collect())
                 }
                 Target::Listener => match listeners.get(name).map(|listener| &listener.protocol) {
                     Some(Protocol::Http(_)) => continue,
@@ -278,7 +284,7 @@ impl Linker<'_> {
                     ),
                     None => {
                         let names = self.spec.listeners.iter().map(|listener| &*listener.name);
-                        (format!("there is no listener `{}`", shorten(name)), nearest(name, names))
+                        missing("listener", name, names.collect())
                     }
                 },
             };
@@ -291,22 +297,51 @@ impl Linker<'_> {
         }
     }
 
-    /// Route names and addresses to listen on.
-    fn used_twice(&mut self) {
-        let mut names: HashMap<Arc<str>, usize> = HashMap::new();
+    /// Names of routes.
+    fn names_twice(&mut self) {
+        let mut names: HashMap<&str, usize> = HashMap::new();
         for (at, route) in self.spec.routes.iter().enumerate() {
-            let path = format!("routes[{at}].name");
-            match names.get(&route.name) {
+            match names.get(&*route.name) {
                 Some(first) => {
                     let message =
                         format!("duplicate route name `{}`, first of routes[{first}]", shorten(&route.name));
-                    self.problem(path, message, None);
+                    self.problem(format!("routes[{at}].name"), message, None);
                 }
                 None => {
-                    names.insert(route.name.clone(), at);
+                    names.insert(&route.name, at);
                 }
             }
         }
+    }
+
+    /// Server names of a listener and clusters of a split.
+    fn rules_twice(&mut self) {
+        for listener in &self.spec.listeners {
+            let Protocol::Tcp(tcp) = &listener.protocol else { continue };
+            let mut known = HashSet::new();
+            for (at, rule) in tcp.sni.iter().enumerate() {
+                if !rule.host.is_empty() && !known.insert((&rule.host, &rule.alpn)) {
+                    let mut path = String::from("listeners");
+                    push_key(&mut path, &listener.name);
+                    let message = format!("duplicate rule for `{}`", rule.host);
+                    self.problem(format!("{path}.sni[{at}].host"), message, None);
+                }
+            }
+        }
+        for (place, route) in self.spec.routes.iter().enumerate() {
+            let Action::Split(shares) = &route.action else { continue };
+            let mut known = HashSet::new();
+            for (at, (cluster, _)) in shares.iter().enumerate() {
+                if !cluster.is_empty() && !known.insert(cluster) {
+                    let message = format!("duplicate cluster `{cluster}`");
+                    self.problem(format!("routes[{place}].split[{at}].cluster"), message, None);
+                }
+            }
+        }
+    }
+
+    /// Addresses to listen on.
+    fn addresses_twice(&mut self) {
         let process = &self.spec.process;
         let own = [("admin", &process.admin), ("telemetry", &process.telemetry)];
         let own = own.into_iter().filter_map(|(key, address)| Some((key.to_owned(), address.as_ref()?)));

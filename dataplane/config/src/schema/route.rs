@@ -36,9 +36,6 @@ impl Draft {
         } else if let Some(respond) = self.respond {
             route.action = Action::Respond(respond);
         }
-        if route.name.is_empty() {
-            route.name = describe(&route.matches).into();
-        }
         route
     }
 
@@ -59,7 +56,7 @@ impl Draft {
 }
 
 /// `GET,POST example.com/api/*`: a name for a route that has none.
-fn describe(matches: &Match) -> String {
+pub(super) fn describe(matches: &Match) -> String {
     let mut name = matches.methods.join(",");
     if !name.is_empty() {
         name.push(' ');
@@ -268,14 +265,10 @@ impl Section for Draft {
     }
 
     fn finish(&mut self, seen: &Seen, reader: &mut Reader) {
-        if let (Some(shares), Some(span), false) = (&self.split, seen.span("split"), seen.failed("split")) {
-            let mut known = std::collections::HashSet::new();
-            if let Some(twice) = shares.iter().find(|share| !known.insert(&share.cluster)) {
-                reader.problem_at("split", span, format!("duplicate cluster `{}`", twice.cluster), None);
-            }
-            if shares.iter().all(|share| share.weight == 0) {
-                reader.problem_at("split", span, "no cluster has a weight above 0".into(), None);
-            }
+        if let (Some(shares), Some(span), false) = (&self.split, seen.span("split"), seen.failed("split"))
+            && shares.iter().all(|share| share.weight == 0)
+        {
+            reader.problem_at("split", span, "no cluster has a weight above 0".into(), None);
         }
         if let (Path::Regex(_), Some(_), Some(span)) =
             (&self.route.matches.path, &self.route.rewrite_path, seen.span("rewrite"))

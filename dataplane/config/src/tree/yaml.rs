@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
-use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter, Spanned};
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
+use serde_saphyr::{DefaultMessageFormatter, Error, Location, MessageFormatter, Spanned};
 
 use super::{Data, Name, Node, Span, SyntaxError};
 
@@ -17,6 +18,10 @@ const NODES_MAX: usize = 10_000_000;
 /// Reads one document. The tree is absent after a syntax error.
 pub(super) fn read(text: &str) -> (Option<Node>, Vec<SyntaxError>) {
     match serde_saphyr::from_str_with_options::<Node>(text, options(DuplicateKeyPolicy::LastWins)) {
+        Ok(Node { span: Span { .. }, data: Data::Nothing }) => {
+            let start = Span { line: 1, column: 1, len: 0 };
+            (Some(Node { span: start, data: Data::Map(Vec::new()) }), Vec::new())
+        }
         Ok(node) => {
             let errors = hidden_duplicate(text, &node).into_iter().collect();
             (Some(node), errors)
@@ -32,8 +37,9 @@ fn hidden_duplicate(text: &str, node: &Node) -> Option<SyntaxError> {
         return None;
     }
     match serde_saphyr::from_str_with_options::<IgnoredAny>(text, options(DuplicateKeyPolicy::Error)) {
-        Err(error @ serde_saphyr::Error::DuplicateMappingKey { .. }) => {
-            let error = syntax_error(&error);
+        Err(error @ Error::DuplicateMappingKey { .. }) => {
+            let mut error = syntax_error(&error);
+            error.path = node.path_of_key(error.span).unwrap_or_default();
             let numeric = text.lines().nth(error.span.line as usize - 1).is_some_and(|line| {
                 line.chars().nth(error.span.column as usize - 1).is_some_and(starts_a_number)
             });
@@ -62,24 +68,40 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
         duplicate_keys: duplicate_keys,
         merge_keys: MergeKeyPolicy::Error,
         strict_booleans: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_MAX,
             max_nodes: NODES_MAX,
             max_events: 2 * NODES_MAX,
-            max_documents: 1,
         },
     }
 }
 
-fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
+fn syntax_error(error: &Error) -> SyntaxError {
     let error = error.without_snippet();
     let span = error.location().map_or(Span { line: 1, column: 1, len: 0 }, span);
-    let message = match error {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => format!("duplicate key `{key}`"),
+    SyntaxError { span, path: String::new(), message: message(error) }
+}
+
+/// The library's message, except where it speaks of the library.
+fn message(error: &Error) -> String {
+    match error {
+        Error::AliasError { error, .. } => message(error),
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("duplicate key `{key}`"),
+        Error::MultipleDocuments { .. } => "a second document begins here; a file has one".into(),
+        Error::MergeKeyNotAllowed { .. } => {
+            "merge keys (`<<`) are not supported; an alias for a whole value is".into()
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias inside of its own anchor".into(),
+        // The only thing of a certain type in the tree is the key of a mapping.
+        Error::Unexpected { .. } | Error::NullIntoString { .. } => "the key of a mapping must be text".into(),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("nested more than {DEPTH_MAX} deep")
+        }
+        Error::Budget { .. } => format!("too large: more than {NODES_MAX} values, aliases replaced"),
         other => DefaultMessageFormatter.format_message(other).into_owned(),
-    };
-    SyntaxError { span, message }
+    }
 }
 
 fn span(location: Location) -> Span {
@@ -135,6 +157,10 @@ impl<'de> Visitor<'de> for DataVisitor {
 
     fn visit_i128<E>(self, value: i128) -> Result<Data, E> {
         Ok(Data::Int(value))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Data, E> {
+        Ok(i128::try_from(value).map_or(Data::Foreign("a number that is too large"), Data::Int))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Data, E> {
