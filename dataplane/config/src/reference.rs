@@ -228,7 +228,7 @@ fn key_schema(key: &KeyInfo) -> Json {
 fn kind_schema(kind: Kind) -> Json {
     let text = |pattern: &str| Json::map([("type", Json::text("string")), ("pattern", Json::text(pattern))]);
     match kind {
-        Kind::Version => Json::map([("const", Json::Int(1))]),
+        Kind::Version => Json::map([("const", Json::Int(schema::VERSION))]),
         Kind::Bool => Json::map([("type", Json::text("boolean"))]),
         Kind::Int { min, max } => Json::map([
             ("type", Json::text("integer")),
@@ -243,9 +243,12 @@ fn kind_schema(kind: Kind) -> Json {
         Kind::Choice(names) => {
             Json::map([("enum", Json::List(names().into_iter().map(Json::text).collect()))])
         }
-        Kind::Text(rule) => match rule.pattern {
-            Some(pattern) => text(pattern),
-            None => Json::map([("type", Json::text("string"))]),
+        Kind::Text(rule) => match (rule.pattern, rule.names) {
+            (_, Some(names)) => {
+                Json::map([("enum", Json::List(names().into_iter().map(Json::text).collect()))])
+            }
+            (Some(pattern), None) => text(pattern),
+            (None, None) => Json::map([("type", Json::text("string"))]),
         },
         Kind::Reference(_) => Json::map([("type", Json::text("string"))]),
         Kind::Address(_) => text("^(unix:/.+|.+:[0-9]{1,5})$"),

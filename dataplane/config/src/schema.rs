@@ -11,6 +11,7 @@ mod route;
 mod rules;
 mod value;
 
+pub(crate) use leaf::VERSION;
 pub(crate) use read::{Reader, Target};
 pub(crate) use root::Root;
 pub(crate) use value::{Choice, Value, index, names, pick};

@@ -12,6 +12,8 @@ use super::cluster::no_address;
 use super::read::Seen;
 use super::{Choice, Form, Key, Kind, Only, Reader, Section, Shape, Target, index, names, pick, rules, show};
 use crate::json::Json;
+use crate::nearest::nearest;
+use crate::tree::shorten;
 use crate::units::Place;
 
 const DAY_MS: u64 = 86_400_000;
@@ -71,17 +73,21 @@ impl Choice for RequestIdPolicy {
 const RELAXATION: rules::Rule = rules::Rule {
     what: "the name of a rule",
     pattern: None,
+    names: Some(relaxations),
     check: |text| {
-        let names = || Relaxations::TABLE.iter().map(|row| row.1);
-        if names().any(|name| name == text) {
+        let names = relaxations();
+        if names.contains(&text) {
             return Ok(text.into());
         }
-        let names: Vec<_> = names().collect();
-        let near = crate::nearest::nearest(text, names.iter().copied()).map(str::to_owned);
+        let near = nearest(text, names.iter().copied()).map(str::to_owned);
         let all = if near.is_none() { format!("; there are: {}", names.join(", ")) } else { String::new() };
-        Err((format!("`{}` is no rule{all}", crate::tree::shorten(text)), near))
+        Err((format!("`{}` is no rule{all}", shorten(text)), near))
     },
 };
+
+fn relaxations() -> Vec<&'static str> {
+    Relaxations::TABLE.iter().map(|row| row.1).collect()
+}
 
 impl Draft {
     pub(super) fn set_name(&mut self, name: Arc<str>) {

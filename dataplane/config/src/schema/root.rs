@@ -9,7 +9,9 @@ use ringway_policy::spec::{
 };
 
 use super::process::{Limits, WORKERS, set_workers};
-use super::{Form, Key, Kind, Reader, Section, Shape, Target, index, listener, names, pick, route, show};
+use super::{
+    Form, Key, Kind, Reader, Section, Shape, Target, VERSION, index, listener, names, pick, route, show,
+};
 use crate::error::Problem;
 use crate::json::Json;
 use crate::nearest::nearest;
@@ -99,14 +101,8 @@ impl Section for Root {
     const ID: &'static str = "file";
     const DOC: &'static str = "The top level of the file.";
     const KEYS: &'static [Key<Self>] = &[
-        Key::<Self>::leaf(
-            "version",
-            Kind::Version,
-            |_, _| {},
-            |_| super::leaf::VERSION.into(),
-            "Version of this schema.",
-        )
-        .required(),
+        Key::<Self>::leaf("version", Kind::Version, |_, _| {}, |_| VERSION.into(), "Version of this schema.")
+            .required(),
         Key::<Self>::optional(
             "workers",
             WORKERS,

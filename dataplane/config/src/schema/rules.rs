@@ -15,6 +15,8 @@ pub(crate) struct Rule {
     pub(crate) what: &'static str,
     /// For the JSON Schema, where a regular expression can say it (it may say less than `check`).
     pub(crate) pattern: Option<&'static str>,
+    /// All there are, where they are few.
+    pub(crate) names: Option<fn() -> Vec<&'static str>>,
     /// The text in its canonical form, or why it is none.
     pub(crate) check: fn(&str) -> Result<Arc<str>, Refusal>,
 }
@@ -22,24 +24,31 @@ pub(crate) struct Rule {
 const TOKEN_PATTERN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 const NAME_BYTES_MAX: usize = 256;
 
-pub(crate) const NAME: Rule =
-    Rule { what: "a name", pattern: Some("^.{1,256}$"), check: |text| name(text).map(|()| text.into()) };
+pub(crate) const NAME: Rule = Rule {
+    what: "a name",
+    pattern: Some("^.{1,256}$"),
+    names: None,
+    check: |text| name(text).map(|()| text.into()),
+};
 
-pub(crate) const ANY: Rule = Rule { what: "text", pattern: None, check: |text| Ok(text.into()) };
+pub(crate) const ANY: Rule = Rule { what: "text", pattern: None, names: None, check: |text| Ok(text.into()) };
 
 pub(crate) const NOT_EMPTY: Rule = Rule {
     what: "text",
     pattern: Some("^(.|\\n)+$"),
+    names: None,
     check: |text| if text.is_empty() { Err(("the text is empty".into(), None)) } else { Ok(text.into()) },
 };
 
 /// RFC 9110 section 9.1: case-sensitive.
-pub(crate) const METHOD: Rule = Rule { what: "a method", pattern: Some(TOKEN_PATTERN), check: method };
+pub(crate) const METHOD: Rule =
+    Rule { what: "a method", pattern: Some(TOKEN_PATTERN), names: None, check: method };
 
 /// RFC 9110 section 5.1; matched without regard to case, so kept in lower case.
 pub(crate) const FIELD_NAME: Rule = Rule {
     what: "a field name",
     pattern: Some(TOKEN_PATTERN),
+    names: None,
     check: |text| field_name(text).map(|()| text.to_ascii_lowercase().into()),
 };
 
@@ -47,17 +56,19 @@ pub(crate) const FIELD_NAME: Rule = Rule {
 pub(crate) const EDITED_FIELD: Rule = Rule {
     what: "a field name",
     pattern: Some(TOKEN_PATTERN),
+    names: None,
     check: |text| edited_field(text).map(|()| text.to_ascii_lowercase().into()),
 };
 
 /// RFC 9110 section 5.5, without surrounding whitespace.
 pub(crate) const FIELD_VALUE: Rule =
-    Rule { what: "a field value", pattern: Some("^[^\\r\\n\\u0000]*$"), check: field_value };
+    Rule { what: "a field value", pattern: Some("^[^\\r\\n\\u0000]*$"), names: None, check: field_value };
 
 /// RFC 9110 section 7.6.3: a pseudonym is a token; ports and host names are allowed as well.
 pub(crate) const VIA: Rule = Rule {
     what: "a pseudonym or a host name",
     pattern: Some("^[!#$%&'*+.^_`|~0-9A-Za-z:\\[\\]-]+$"),
+    names: None,
     check: |text| {
         let fits = |byte: u8| is_token(byte) || matches!(byte, b':' | b'[' | b']');
         if !text.is_empty() && text.bytes().all(fits) {
@@ -71,6 +82,7 @@ pub(crate) const VIA: Rule = Rule {
 pub(crate) const UPGRADE: Rule = Rule {
     what: "a protocol name such as `websocket`",
     pattern: Some("^[!#$%&'*+.^_`|~0-9A-Za-z/-]+$"),
+    names: None,
     check: |text| {
         if !text.is_empty() && text.bytes().all(|byte| is_token(byte) || byte == b'/') {
             return Ok(text.to_ascii_lowercase().into());
@@ -83,6 +95,7 @@ pub(crate) const UPGRADE: Rule = Rule {
 pub(crate) const HOST_PATTERN: Rule = Rule {
     what: "a host pattern such as `example.com` or `*.example.com`",
     pattern: Some("^[^/:\\s]+$|^\\[[0-9a-fA-F:.]+\\]$"),
+    names: None,
     check: host_pattern,
 };
 
@@ -90,6 +103,7 @@ pub(crate) const HOST_PATTERN: Rule = Rule {
 pub(crate) const SERVER_NAME: Rule = Rule {
     what: "a server name such as `example.com` or `*.example.com`",
     pattern: Some("^[^/:\\s]+$"),
+    names: None,
     check: |text| match host_pattern(text)? {
         any if &*any == "*" => Err(("`*` is what the listener's own `cluster` is for".into(), None)),
         host if host.starts_with('[') => {
@@ -103,6 +117,7 @@ pub(crate) const SERVER_NAME: Rule = Rule {
 pub(crate) const AUTHORITY: Rule = Rule {
     what: "a host such as `example.com`",
     pattern: Some("^[^/\\s]+$"),
+    names: None,
     check: |text| {
         let host = text
             .rsplit_once(':')
@@ -114,12 +129,13 @@ pub(crate) const AUTHORITY: Rule = Rule {
 
 /// An absolute path (RFC 9110 section 4.1), without query.
 pub(crate) const PATH: Rule =
-    Rule { what: "a path such as `/api`", pattern: Some("^/[^?#\\s]*$"), check: path };
+    Rule { what: "a path such as `/api`", pattern: Some("^/[^?#\\s]*$"), names: None, check: path };
 
 /// The path of a file.
 pub(crate) const FILE: Rule = Rule {
     what: "an absolute path",
     pattern: Some("^/.+$"),
+    names: None,
     check: |text| {
         if text.starts_with('/') && text.len() > 1 && !text.ends_with('/') && !text.contains('\0') {
             return Ok(text.into());
@@ -132,6 +148,7 @@ pub(crate) const FILE: Rule = Rule {
 pub(crate) const SCHEME: Rule = Rule {
     what: "`http` or `https`",
     pattern: Some("^https?$"),
+    names: None,
     check: |text| match text {
         "http" | "https" => Ok(text.into()),
         _ => {
