@@ -311,6 +311,7 @@ successor. It is removed only together with a new `version`, and a release that 
 
 ## Reload
 
-A file is read and checked as a whole before anything changes: an error in it changes nothing. Listeners, routes and clusters
-follow a reload; the other keys of the top level take effect at the next start.
+A file is read and checked as a whole before anything changes: an error in it changes nothing. `listeners`, `routes`,
+`clusters`, `drain` and `access_log` follow a reload. `workers`, `driver`, `idle`, `cpu_steering`, `limits`, `admin` and
+`telemetry` take effect at the next start; a reload that changes one says so.
 "#;
