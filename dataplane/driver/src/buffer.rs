@@ -305,7 +305,12 @@ impl Buf {
             return false;
         }
         self.start -= bytes.len() as u32;
-        self.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        // SAFETY: the headroom in front of the data belongs to this buffer alone and was just checked. It may never have
+        // been written, so no reference to it is made.
+        unsafe {
+            let to = base(self.header).add(self.start as usize);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
         true
     }
     /// Appends to the data, using [`TAILROOM`] too. False (and nothing changed) when it does not fit.
@@ -421,6 +426,7 @@ impl Clone for Slice {
         if let Some(header) = self.header {
             // SAFETY: the header lives as long as a slice of it.
             let refs = &unsafe { header.as_ref() }.refs;
+            assert!(refs.get() < u32::MAX, "a buffer cannot have more users than that");
             refs.set(refs.get() + 1);
         }
         Slice { data: self.data, len: self.len, header: self.header }

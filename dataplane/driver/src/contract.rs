@@ -6,9 +6,11 @@
 use crate::{Addr, Driver, Handle};
 
 mod closing;
+mod differential;
 mod listening;
 mod moving;
 mod os;
+mod os_faults;
 mod receiving;
 pub(crate) mod rig;
 mod sending;
@@ -50,7 +52,7 @@ macro_rules! contract_suite {
             sending::{
                 pieces_arrive_in_order, a_full_kernel_queues_and_reports_progress,
                 an_error_tells_what_was_not_sent, fin_follows_the_data, shutdown_ends_our_direction_only,
-                an_early_answer_survives_a_broken_request, a_failed_send_is_told_once,
+                an_early_answer_survives_a_broken_request, an_early_answer_survives_a_queue_that_breaks, a_failed_send_is_told_once,
             }
             closing::{
                 graceful_sends_what_is_queued, more_then_graceful_sends_everything, reset_drops_and_resets,

@@ -551,3 +551,16 @@ impl<P: Poller> Driver for Streams<P> {
         P::NAME
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{epoll::EpollPoller, uring::RingPoller};
+
+    #[test]
+    fn an_idle_socket_is_small() {
+        assert!(size_of::<Socket<EpollPoller>>() <= 192, "{}", size_of::<Socket<EpollPoller>>());
+        assert!(size_of::<Socket<RingPoller>>() <= 240, "{}", size_of::<Socket<RingPoller>>());
+        assert!(size_of::<Done>() <= 72, "{}", size_of::<Done>());
+    }
+}

@@ -144,7 +144,9 @@ impl RingPoller {
         let target = CancelBuilder::user_data(data(kind, sock(place)));
         let cancel = opcode::AsyncCancel2::new(target).build();
         let quiet = cancel.flags(squeue::Flags::SKIP_SUCCESS);
-        self.push(quiet.user_data(data(CANCEL, Sock::NONE)));
+        // Only a receive that was not found matters: it may be in the middle of receiving.
+        let about = if kind == RECEIVE { sock(place) } else { Sock::NONE };
+        self.push(quiet.user_data(data(CANCEL, about)));
     }
 
     fn leave(&mut self, place: Place, watch: &mut Watch) {
@@ -178,7 +180,7 @@ impl RingPoller {
                 ..0 | libc::ECANCELED | libc::EAGAIN | libc::EINTR => watch.direct = true,
                 errno => watch.end = Some(errno),
             }
-        } else if watch.fulls >= FULLS_MAX || watch.inbox.len() >= RECV_CREDIT {
+        } else if watch.direct || watch.fulls >= FULLS_MAX || watch.inbox.len() >= RECV_CREDIT {
             self.leave(place, watch);
         }
     }
@@ -239,20 +241,17 @@ impl Poller for RingPoller {
         };
     }
     fn take(&mut self) -> Option<Raw> {
-        loop {
-            let entry = self.ring.completion().next()?;
-            let (kind, sock) = parse(entry.user_data());
-            let token = match kind {
-                CANCEL => continue,
-                WAKE => Token::Wake,
-                LISTEN => Token::Listener(sock.into()),
-                _ => Token::Sock(sock),
-            };
-            if kind == WAKE && !cqueue::more(entry.flags()) {
-                self.watch_wake();
-            }
-            return Some(Raw { token, kind, result: entry.result(), flags: entry.flags() });
+        let entry = self.ring.completion().next()?;
+        let (kind, sock) = parse(entry.user_data());
+        let token = match kind {
+            WAKE => Token::Wake,
+            LISTEN => Token::Listener(sock.into()),
+            _ => Token::Sock(sock),
+        };
+        if kind == WAKE && !cqueue::more(entry.flags()) {
+            self.watch_wake();
         }
+        Some(Raw { token, kind, result: entry.result(), flags: entry.flags() })
     }
     fn apply(&mut self, place: Place, watch: &mut Watch, raw: Raw) -> Applied {
         let mut applied = Applied::default();
@@ -262,6 +261,8 @@ impl Poller for RingPoller {
                 self.received(place, watch, raw);
                 applied.input = true;
             }
+            // Not found: either it is over, or it was running just then, and its next completion cancels it again.
+            CANCEL => watch.leaving = false,
             _ => {
                 applied.events = match raw.result {
                     events @ 0.. => events as u32,
@@ -306,8 +307,8 @@ impl Poller for RingPoller {
             let more = !watch.inbox.is_empty() || !watch.receiving;
             return Input::Bytes(buf, more);
         }
-        if watch.inbox.capacity() > 0 {
-            // An idle socket holds no memory.
+        if watch.inbox.capacity() > RECV_CREDIT {
+            // What a flood left behind.
             watch.inbox = VecDeque::new();
         }
         match watch.end {

@@ -57,6 +57,11 @@ pub(crate) struct Rig<B: Backend> {
 impl<B: Backend> Rig<B> {
     pub(crate) fn new() -> Rig<B> {
         let (backend, driver) = B::open();
+        Rig::over(backend, driver)
+    }
+
+    /// Over a driver that was opened in a special way.
+    pub(crate) fn over(backend: B, driver: B::D) -> Rig<B> {
         Rig {
             backend,
             driver,

@@ -127,6 +127,25 @@ pub(crate) fn an_early_answer_survives_a_broken_request<B: Backend>() {
     rig.finish();
 }
 
+pub(crate) fn an_early_answer_survives_a_queue_that_breaks<B: Backend>() {
+    let mut rig = Rig::<B>::new();
+    let (client, server) = rig.pair();
+    let body: &'static [u8] = pattern(16 << 20, 3).leak();
+    let Sent::Queued(queued) = rig.driver.send(client, Slice::from_static(body), Last::End) else {
+        panic!("sixteen MiB do not fit");
+    };
+    rig.recv(client, Receive::Small);
+    rig.turn(0);
+    assert_eq!(rig.send(server, b"413", Last::Fin), Sent::All);
+    // Its kernel resets, because it read nothing. Answer, end and reset are there before a completion is taken.
+    rig.close(server, Close::Graceful);
+    rig.run("the answer and the failure", |r| r.seen[&client].failed.is_some());
+    let seen = &rig.seen[&client];
+    assert_eq!(seen.bytes, b"413");
+    assert_eq!(seen.failed, Some((IoError::Reset, queued - seen.sent)));
+    rig.finish();
+}
+
 pub(crate) fn a_failed_send_is_told_once<B: Backend>() {
     let mut rig = Rig::<B>::new();
     let (client, server) = rig.pair();
