@@ -27,7 +27,7 @@ fn run(args: RunArgs) -> Exit {
         let backtrace = std::backtrace::Backtrace::capture();
         crate::error!("panic in {}: {panic}\n{backtrace}", thread.name().unwrap_or("a thread"));
     }));
-    control::run(Options { source: Source::of(&args), args, dns_servers: None })
+    control::run(Options { source: Source::of(&args), args, dns_servers: None, body: None })
 }
 
 fn check(file: &Path) -> Exit {

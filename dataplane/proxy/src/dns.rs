@@ -212,6 +212,8 @@ impl Family {
     }
 }
 
+/// The addresses of both families, if a server gave at least one of them now. What is left of earlier answers counts only beside
+/// a fresh one: otherwise this look-up has failed, and the caller keeps what it has.
 fn combine(
     v4: &mut Family,
     first: Result<Lookup, NetError>,
@@ -223,10 +225,10 @@ fn combine(
     addresses.sort_unstable();
     addresses.dedup();
     addresses.truncate(ADDRESSES_MAX);
-    match (addresses.is_empty(), errors) {
-        (false, _) => Ok(addresses),
-        (true, (Some(error), _) | (None, Some(error))) => Err(error.to_string()),
-        (true, (None, None)) => Err("the name has no address".to_string()),
+    match errors {
+        (Some(error), Some(_)) => Err(error.to_string()),
+        _ if addresses.is_empty() => Err("the name has no address".to_string()),
+        _ => Ok(addresses),
     }
 }
 

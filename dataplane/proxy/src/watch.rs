@@ -26,6 +26,8 @@ pub struct Watch {
     inotify: Arc<OwnedFd>,
     watches: BTreeSet<i32>,
     events: Receiver<()>,
+    /// Something changed that [`Watch::changed`] has not reported yet.
+    dirty: bool,
     file: PathBuf,
 }
 
@@ -39,6 +41,7 @@ impl Watch {
             inotify: inotify.clone(),
             watches: BTreeSet::new(),
             events,
+            dirty: false,
             file: std::path::absolute(file)?,
         };
         watch.arm()?;
@@ -48,12 +51,13 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Waits until a burst of changes is over; false when watching has ended. Cancel-safe: an unfinished wait loses nothing but
-    /// its settling time.
+    /// Waits until a burst of changes is over; false when watching has ended. Cancel-safe: a wait that is not finished
+    /// loses nothing but its settling time.
     pub async fn changed(&mut self) -> bool {
-        if self.events.recv().await.is_none() {
+        if !self.dirty && self.events.recv().await.is_none() {
             return false;
         }
+        self.dirty = true;
         let end = Instant::now() + SETTLE_MAX;
         while Instant::now() < end {
             match timeout(SETTLE, self.events.recv()).await {
@@ -62,6 +66,7 @@ impl Watch {
                 Err(_quiet) => break,
             }
         }
+        self.dirty = false;
         // Links may lead through other folders now.
         self.arm().is_ok()
     }

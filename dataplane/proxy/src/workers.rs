@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringway_driver::{Choice, DriverConfig, OsDriver};
+use ringway_driver::{Choice, DriverConfig, Micros, OsDriver};
 use ringway_engine::{Shared, Status, Worker, WorkerConfig};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -31,8 +31,11 @@ pub enum End {
 /// Worker number and how it ended.
 pub type Ended = (usize, End);
 
+/// What a worker thread does until it ends; [`serve`] but in tests.
+pub type Body = Arc<dyn Fn(&Starter, usize, Arc<Shared>) -> End + Send + Sync>;
+
 /// Starts worker threads, all alike.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Starter {
     /// How many, and where.
     pub plan: Plan,
@@ -44,6 +47,8 @@ pub struct Starter {
     pub memory_max: u64,
     /// Spin while an answer is outstanding.
     pub spin: bool,
+    /// What their threads do.
+    pub body: Body,
     /// Where ends are reported.
     pub ends: UnboundedSender<Ended>,
 }
@@ -52,18 +57,11 @@ impl Starter {
     /// Starts worker `number` over `shared`, whose commands it carries out from its first turn on.
     pub fn start(&self, number: usize, shared: Arc<Shared>) -> std::io::Result<()> {
         let this = self.clone();
-        let config = WorkerConfig {
-            id: number as u32,
-            seed: RandomState::new().build_hasher().finish(),
-            connections_max: self.connections_max,
-            memory_max: self.memory_max,
-            spin: self.spin,
-        };
         std::thread::Builder::new().name(format!("ringway-{number}")).spawn(move || {
             if let Some(Some(cpu)) = this.plan.cpus.get(number) {
                 crate::cpus::pin_current_thread(*cpu);
             }
-            let end = catch_unwind(AssertUnwindSafe(|| run(this.choice, config, shared)));
+            let end = catch_unwind(AssertUnwindSafe(|| (this.body)(&this, number, shared)));
             // Nobody listens when the process is ending at once.
             let _ = this.ends.send((number, end.unwrap_or(End::Panicked)));
         })?;
@@ -71,16 +69,38 @@ impl Starter {
     }
 }
 
-fn run(choice: Choice, config: WorkerConfig, shared: Arc<Shared>) -> End {
-    let (driver, _) = match OsDriver::open(choice, &DriverConfig::default()) {
-        Ok(opened) => opened,
+/// Runs a worker until it ends.
+pub fn serve(starter: &Starter, number: usize, shared: Arc<Shared>) -> End {
+    serve_with(starter, number, shared, || {})
+}
+
+/// Runs a worker until it ends, with something to do after each turn.
+pub fn serve_with(
+    starter: &Starter,
+    number: usize,
+    shared: Arc<Shared>,
+    mut after_turn: impl FnMut(),
+) -> End {
+    let config = WorkerConfig {
+        id: number as u32,
+        seed: RandomState::new().build_hasher().finish(),
+        connections_max: starter.connections_max,
+        memory_max: starter.memory_max,
+        spin: starter.spin,
+    };
+    let driver = match OsDriver::open(starter.choice, &DriverConfig::default()) {
+        Ok((driver, _)) => driver,
         Err(error) => return End::NoDriver(error.to_string()),
     };
     let mut worker = Worker::new(driver, config, shared);
     // Commands that were sent before the worker could be woken are there already: the first turn must not sleep.
-    match worker.turn(0) {
-        Status::Running => End::Finished(worker.run()),
-        end => End::Finished(end),
+    let mut until = 0;
+    loop {
+        match worker.turn(until) {
+            Status::Running => after_turn(),
+            end => return End::Finished(end),
+        }
+        until = Micros::MAX;
     }
 }
 

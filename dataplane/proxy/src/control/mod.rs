@@ -28,7 +28,7 @@ use crate::sockets::Sockets;
 use crate::source::Source;
 use crate::state::{State, WorkerState};
 use crate::watch::Watch;
-use crate::workers::{End, Ended, Panics, Starter};
+use crate::workers::{Body, End, Ended, Panics, Starter};
 use crate::{error, info, warning};
 
 /// How often published statistics are collected and retired configurations freed.
@@ -39,7 +39,7 @@ const NAMES_MAX: Duration = Duration::from_secs(5);
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// What to run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Where the configuration comes from.
     pub source: Source,
@@ -47,6 +47,8 @@ pub struct Options {
     pub args: RunArgs,
     /// DNS servers to ask instead of the system's.
     pub dns_servers: Option<Vec<SocketAddr>>,
+    /// What worker threads do instead of serving.
+    pub body: Option<Body>,
 }
 
 /// Runs until drained or failed. Everything it has to say goes to the log.

@@ -21,7 +21,7 @@ use crate::exposition::Families;
 use crate::source::{Source, override_by};
 use crate::state::{Config, DriverInfo, Reloads, State};
 use crate::watch::Watch;
-use crate::workers::{End, Panics, Starter};
+use crate::workers::{End, Panics, Starter, serve};
 use crate::{info, limits, warning};
 
 /// How long workers get to open their drivers and take the first configuration.
@@ -37,6 +37,11 @@ impl Control {
         let samples = match options.source {
             Source::Demo { .. } => crate::samples::start().map_err(failed)?,
             _ => Vec::new(),
+        };
+        // Before the file is read: a change in between is seen.
+        let (watch, unwatched) = match options.source.file().map(Watch::new).transpose() {
+            Ok(watch) => (watch, None),
+            Err(error) => (None, Some(error)),
         };
         let (text, spec, warnings) = load(&options, &samples)?;
         let (choice, driver) = select_driver(spec.process.driver)?;
@@ -70,6 +75,7 @@ impl Control {
             ),
             memory_max: spec.process.memory_max.map_or(u64::MAX, |bytes| (bytes / workers).max(1)),
             spin: spec.process.idle == Idle::Spin,
+            body: options.body.clone().unwrap_or_else(|| Arc::new(serve)),
             ends: ends_to,
             plan,
         };
@@ -89,7 +95,7 @@ impl Control {
             sockets,
             names,
             log,
-            watch: None,
+            watch,
             signals,
             asks,
             ends,
@@ -105,11 +111,13 @@ impl Control {
         };
         control.start_workers().await?;
         control.announce(&admin, &telemetry);
+        if let Some(error) = unwatched {
+            warning!("the configuration is not watched ({error}); SIGHUP reloads it");
+        }
         for warning in warnings {
             warning!("{warning}");
         }
         control.serve_admin([admin, telemetry], &asks_to);
-        control.watch_file();
         control.hold_awake();
         Ok(control)
     }
@@ -175,14 +183,6 @@ impl Control {
     fn serve_admin(&self, servers: [Option<Server>; 2], asks: &UnboundedSender<Ask>) {
         for server in servers.into_iter().flatten() {
             tokio::task::spawn_local(server.serve(self.state.clone(), asks.clone()));
-        }
-    }
-
-    fn watch_file(&mut self) {
-        let Some(path) = self.options.source.file() else { return };
-        match Watch::new(path) {
-            Ok(watch) => self.watch = Some(watch),
-            Err(error) => warning!("{} is not watched ({error}); SIGHUP reloads it", path.display()),
         }
     }
 

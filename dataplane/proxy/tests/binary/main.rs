@@ -1,0 +1,9 @@
+//! Tests of the binary from outside: real processes, real sockets, ports chosen by the kernel, no fixed waits.
+
+mod admin;
+mod cli;
+mod demo;
+mod dns;
+mod lifecycle;
+mod reload;
+mod support;
