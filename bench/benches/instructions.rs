@@ -8,6 +8,7 @@ use std::hint::black_box;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use ringway_bench::codec::{Codec, REQUEST_BROWSER, REQUEST_SMALL, RESPONSE, chunked_body};
 use ringway_bench::routing::{By, Picking, Routing};
+use ringway_bench::worker::Rig;
 use ringway_policy::spec::Lb;
 
 /// What was measured comes back to the caller, so that freeing it is not measured.
@@ -117,4 +118,35 @@ fn pick(mut picking: Picking) -> (Picking, u32) {
 }
 
 library_benchmark_group!(name = policy, benchmarks = [route, pick]);
-main!(library_benchmark_groups = [codec, policy]);
+
+/// Exchanges before the measured one: storage, pools and timers as in the steady state.
+const WARM_UP: usize = 100;
+
+fn busy(services: usize) -> Rig {
+    let mut rig = Rig::new(services, By::Host);
+    for _ in 0..WARM_UP {
+        rig.exchange(0);
+    }
+    rig
+}
+
+/// All services have been asked once, so there are as many pools with a connection each.
+fn busy_everywhere(services: usize) -> Rig {
+    let mut rig = Rig::new(services, By::Host);
+    for service in 0..services {
+        rig.exchange(service);
+    }
+    rig
+}
+
+#[library_benchmark]
+#[bench::services_1(busy(1), 0)]
+#[bench::services_1000(busy(1_000), 0)]
+#[bench::services_1000_in_turn(busy_everywhere(1_000), 500)]
+fn worker(mut rig: Rig, service: usize) -> (Rig, usize) {
+    let bytes = black_box(rig.exchange(service));
+    (rig, bytes)
+}
+
+library_benchmark_group!(name = whole, benchmarks = [worker]);
+main!(library_benchmark_groups = [codec, policy, whole]);

@@ -149,7 +149,12 @@ impl Pipe {
     /// Delivers at most `max` of the ripe bytes, and the end when it is its turn.
     pub(crate) fn deliver(&mut self, now: Micros, max: usize) -> Delivery {
         let bytes = self.ripe(now).min(max);
-        self.inbox.extend(self.flight.drain(..bytes));
+        // In slices: byte by byte it was most of the cost of a simulated exchange.
+        let (front, back) = self.flight.as_slices();
+        let first = bytes.min(front.len());
+        self.inbox.extend(&front[..first]);
+        self.inbox.extend(&back[..bytes - first]);
+        self.flight.drain(..bytes);
         self.delivered += bytes as u64;
         while self.stamps.front().is_some_and(|s| s.upto <= self.delivered) {
             self.stamps.pop_front();
