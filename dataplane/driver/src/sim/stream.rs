@@ -216,9 +216,6 @@ impl Stream {
                 false => self.finish_detach(world),
             };
         }
-        if let Some(from) = self.splice_from {
-            world.mark(self.driver, Key::Sock(from));
-        }
         let first = world.rng.chance(500_000);
         let done = match first {
             true => self.poll_send(world).or_else(|| self.poll_receive(world, pool, splice_held)),
@@ -389,7 +386,7 @@ impl Stream {
     fn poll_splice(&mut self, world: &mut World, to: EndId) -> Option<Done> {
         let max = world.space(to).min(SPLICE_PIECE);
         if max == 0 || world.error(to).is_some() || world.connected(to) != Some(Ok(())) {
-            world.want_space(to);
+            world.want_space(to, self.driver, self.key());
             return None;
         }
         let mut moved = Vec::new();
@@ -429,6 +426,9 @@ impl Stream {
         }
         let held_back = allowed < self.queued;
         let taken = self.write(world, allowed)?;
+        if let Some(from) = self.splice_from.filter(|_| taken > 0 && self.queued == 0) {
+            world.mark(self.driver, Key::Sock(from));
+        }
         self.waiting = self.queued > 0;
         if held_back && taken == allowed {
             self.retry_at = world.now + world.rng.between(1, 1_000);

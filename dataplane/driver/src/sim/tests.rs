@@ -516,6 +516,28 @@ fn a_splice_moves_every_byte_and_the_end() {
 }
 
 #[test]
+fn two_splices_between_the_same_sockets_do_not_wake_each_other_for_ever() {
+    let net = calm();
+    let (mut sim, a, left) = pair(&net);
+    let right = net.connect(&place(80));
+    let b = accepted(&mut sim);
+    sim.splice(a, b).unwrap();
+    sim.splice(b, a).unwrap();
+    let all: Vec<u8> = (0..400_000u32).map(|i| (i % 241) as u8).collect();
+    let (mut sent, mut got) = ([0, 0], [Vec::new(), Vec::new()]);
+    while got.iter().any(|g| g.len() < all.len()) {
+        for (i, end) in [left, right].into_iter().enumerate() {
+            sent[i] += net.write(end, &all[sent[i]..]).unwrap_or(0);
+            net.read(end, 50_000, &mut got[1 - i]);
+        }
+        sim.turn(u64::MAX, false);
+        while sim.next().is_some() {}
+        while net.next_notice().is_some() {}
+    }
+    assert!(got.iter().all(|g| *g == all));
+}
+
+#[test]
 fn datagrams_arrive_split_by_segment_and_some_are_lost() {
     let net = network(3, FaultPlan::none().with(Fault::DatagramLoss, 300_000));
     let mut sim = Sim::new(&net);

@@ -53,6 +53,8 @@ struct End {
     error: Option<IoError>,
     /// The last write found no room; room wakes the owner.
     blocked: bool,
+    /// A spliced socket that waits for the same room.
+    waiter: Option<(usize, Key)>,
     /// A notice for a scripted peer is waiting.
     noticed: bool,
 }
@@ -325,6 +327,9 @@ impl World {
     }
 
     fn wake(&mut self, end: EndId) {
+        if let Some((driver, key)) = self.end_mut(end).waiter.take() {
+            self.mark(driver, key);
+        }
         match self.end(end).owner {
             Owner::Driver(driver, key) => self.mark(driver, key),
             Owner::Peer if !self.end(end).noticed => {
@@ -390,6 +395,7 @@ impl World {
             connected: None,
             error: None,
             blocked: false,
+            waiter: None,
             noticed: false,
         };
         let pipe = || Pipe::new(self.options.send_buffer, self.options.receive_buffer);
@@ -528,9 +534,10 @@ impl World {
         self.conns[end.conn()].broken
     }
 
-    /// Wakes the owner when there is room.
-    pub(crate) fn want_space(&mut self, end: EndId) {
+    /// Marks that socket of a driver when there is room, or never will be.
+    pub(crate) fn want_space(&mut self, end: EndId, driver: usize, key: Key) {
         self.end_mut(end).blocked = true;
+        self.end_mut(end).waiter = Some((driver, key));
     }
 
     pub(crate) fn space(&self, end: EndId) -> usize {
