@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use ringway_driver::{Addr, Micros, Slice};
 use ringway_policy::snapshot::RouteId;
-use ringway_wire::h1::Body;
-use ringway_wire::http::{Method, Version};
+use ringway_wire::h1::{Body, Limits};
+use ringway_wire::http::{Framing, Method, RequestHead, Version};
 
 use crate::access_log::LogFields;
 use crate::cluster::{ClusterSlot, EndpointSlot};
@@ -32,6 +32,8 @@ pub(crate) struct RequestHalf {
     pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) idempotent: bool,
+    /// The client did not ask for the end of its connection: more requests may be on their way.
+    pub(crate) keep_alive: bool,
     pub(crate) body: Body,
     pub(crate) coding: Coding,
     /// Everything the client sends for it was received.
@@ -46,6 +48,27 @@ pub(crate) struct RequestHalf {
     /// Body bytes that may still come before 413.
     pub(crate) allowance: u64,
     pub(crate) bytes: u64,
+}
+
+impl RequestHalf {
+    /// A request whose head was just read; `allowance` is how many bytes of body may come.
+    pub(crate) fn new(head: &RequestHead, limits: &Limits, allowance: u64) -> RequestHalf {
+        RequestHalf {
+            method: head.method,
+            version: head.version,
+            idempotent: head.method.is_idempotent(),
+            keep_alive: head.keep_alive,
+            body: Body::from_framing(head.framing, limits),
+            coding: if head.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain },
+            done: false,
+            upgrade: false,
+            connect: head.method == Method::Connect,
+            pending: [None, None],
+            replay: [None, None],
+            allowance,
+            bytes: 0,
+        }
+    }
 }
 
 /// Where the answer stands.
@@ -68,6 +91,19 @@ pub(crate) struct ResponseHalf {
     /// The end of the answer is the end of the connection.
     pub(crate) until_close: bool,
     pub(crate) bytes: u64,
+}
+
+impl ResponseHalf {
+    pub(crate) fn awaited() -> ResponseHalf {
+        ResponseHalf {
+            answer: Answer::Awaited,
+            status: 0,
+            body: Body::Empty,
+            coding: Coding::Plain,
+            until_close: false,
+            bytes: 0,
+        }
+    }
 }
 
 /// An attempt in progress.

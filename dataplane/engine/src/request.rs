@@ -65,29 +65,7 @@ impl<D: Driver> Worker<D> {
         let idle_ms = http.map_or(0, |h| h.timeouts.stream_idle_ms);
         let body_ms = http.and_then(|h| h.timeouts.body_ms).unwrap_or(0);
         let allowance = http.and_then(|h| h.limits.body_bytes_max).unwrap_or(u64::MAX);
-        let rules = live.rules(at);
-        let request = RequestHalf {
-            method: head.method,
-            version: head.version,
-            idempotent: head.method.is_idempotent(),
-            body: Body::from_framing(head.framing, &rules.limits),
-            coding: if head.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain },
-            done: false,
-            upgrade: false,
-            connect: head.method == Method::Connect,
-            pending: [None, None],
-            replay: [None, None],
-            allowance,
-            bytes: 0,
-        };
-        let response = ResponseHalf {
-            answer: Answer::Awaited,
-            status: 0,
-            body: Body::Empty,
-            coding: Coding::Plain,
-            until_close: false,
-            bytes: 0,
-        };
+        let request = RequestHalf::new(head, &live.rules(at).limits, allowance);
         let log = if self.log.is_on() { self.log.fields(buf.bytes(), head) } else { LogFields::default() };
         let keep_alive = head.keep_alive;
         let xkey = self.exchanges.insert_with(|_| Exchange {
@@ -97,7 +75,7 @@ impl<D: Driver> Worker<D> {
             route: None,
             cluster: None,
             request,
-            response,
+            response: ResponseHalf::awaited(),
             attempt: None,
             attempts: 0,
             avoid: None,

@@ -135,7 +135,8 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(xkey) else { return };
         let chunked = head::response_is_chunked(response.framing, exchange.request.version);
         let until_close = !chunked && matches!(response.framing, Framing::Chunked | Framing::UntilClose);
-        exchange.keep_alive &= !until_close && !leaving;
+        // An answer in the middle of its request ends the connection, and says so (RFC 9112 section 9.6).
+        exchange.keep_alive &= !until_close && !leaving && exchange.request.done;
         exchange.request.replay = [None, None];
         exchange.times_out_at = u64::MAX;
         if let Some(attempt) = &mut exchange.attempt {
@@ -326,11 +327,15 @@ impl<D: Driver> Worker<D> {
         debug_assert!(exchange.attempt.is_none());
         session.exchange = Key::NONE;
         let keep = exchange.keep_alive && exchange.request.done;
-        let request_done = exchange.request.done;
+        // Only a client that asked for the end sends nothing more; with input unread a plain close would be a reset, which destroys
+        // the answer on its way (RFC 9112 section 9.6).
+        let nothing_follows = exchange.request.done
+            && (session.peer_ended || !exchange.request.keep_alive)
+            && session.buf.is_none();
         self.account(key, exchange);
         if keep {
             self.await_request(key);
-        } else if request_done && self.sessions.get(key).is_some_and(|s| s.buf.is_none()) {
+        } else if nothing_follows {
             self.close_session(key, Close::Graceful);
         } else {
             self.close_session_lingering(key);
