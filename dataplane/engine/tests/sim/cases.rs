@@ -1,0 +1,184 @@
+//! Cases told step by step: what runs have found, and every time limit.
+
+use ringway_driver::sim::{EndId, Fault, FaultPlan, Read};
+
+use super::config;
+use super::scene::Scene;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A client on `web` whose request has reached the upstream.
+fn asked(scene: &mut Scene, request: &str) -> (EndId, EndId) {
+    let client = scene.connect(&config::web());
+    scene.send(client, request);
+    let upstream = scene.accept();
+    (client, upstream)
+}
+
+// --- what runs have found ---
+
+/// A close with unread input is a reset, and a reset destroys what is on its way.
+#[test]
+fn an_answer_survives_a_request_that_nobody_will_read() {
+    let mut scene = Scene::new();
+    let client = scene.connect(&config::extra());
+    scene.send(client, GET);
+    let upstream = scene.accept();
+    scene.send(client, GET);
+    scene.publish(false, Vec::new());
+    scene.pass(1_000);
+    scene.send(upstream, OK);
+    scene.pass(10_000);
+    let answer = scene.read(client).to_ascii_lowercase();
+    assert!(answer.contains("connection: close") && answer.ends_with("\r\n\r\nok"), "{answer:?}");
+    assert_eq!(scene.state(client), Read::End);
+}
+
+#[test]
+fn an_answer_in_the_middle_of_its_request_announces_the_end() {
+    let mut scene = Scene::new();
+    let (client, upstream) =
+        asked(&mut scene, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf");
+    scene.send(upstream, OK);
+    scene.pass(1_000);
+    let answer = scene.read(client).to_ascii_lowercase();
+    assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{answer:?}");
+    assert_eq!(scene.state(client), Read::End);
+}
+
+#[test]
+fn an_answer_survives_the_failure_of_the_next_one() {
+    let mut scene = Scene::new();
+    let (client, upstream) = asked(&mut scene, &format!("{GET}{GET}"));
+    scene.send(client, GET);
+    assert_eq!(scene.net.write(upstream, OK.as_bytes()), Ok(OK.len()));
+    let mut first = String::new();
+    scene.pass_until("the second request", |s| {
+        first += &s.read(upstream);
+        first.matches("GET").count() == 2
+    });
+    scene.send(upstream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort");
+    scene.net.close(upstream);
+    scene.pass(10_000);
+    let answers = scene.read(client);
+    assert!(answers.contains("\r\n\r\nok") && answers.ends_with("short"), "{answers:?}");
+    assert_eq!(scene.state(client), Read::End);
+}
+
+// --- time limits ---
+
+/// Asserts that something took its time limit, and hardly longer. Milliseconds.
+fn took(us: u64, limit_ms: u64) {
+    let ms = us / 1_000;
+    assert!((limit_ms..limit_ms + 60).contains(&ms), "{ms} ms instead of {limit_ms}");
+}
+
+#[test]
+fn a_head_that_never_ends_is_answered_408_in_time() {
+    let mut scene = Scene::new();
+    let client = scene.connect(&config::web());
+    assert_eq!(scene.net.write(client, b"GET / HT"), Ok(8));
+    took(scene.pass_until("an answer", |s| s.net.unread(client) > 0), config::HEADER_MS);
+    assert!(scene.read(client).starts_with("HTTP/1.1 408 "));
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed_in_time() {
+    let mut scene = Scene::new();
+    let client = scene.connect(&config::web());
+    took(scene.pass_until("the end", |s| s.state(client) == Read::End), config::HEADER_MS);
+    scene.net.close(client);
+    let (client, upstream) = asked(&mut scene, GET);
+    scene.send(upstream, OK);
+    scene.pass(1_000);
+    assert!(scene.read(client).ends_with("ok"));
+    scene.pass_until("the end", |s| s.state(client) == Read::End);
+    scene.net.close(client);
+    scene.pass(1_000);
+    assert_eq!(scene.usage(), (0, 0));
+}
+
+#[test]
+fn a_pooled_connection_is_closed_in_time() {
+    let mut scene = Scene::new();
+    let (client, upstream) = asked(&mut scene, GET);
+    scene.read(upstream);
+    assert_eq!(scene.net.write(upstream, OK.as_bytes()), Ok(OK.len()));
+    took(scene.pass_until("the end", |s| s.state(upstream) == Read::End), config::POOL_IDLE_MS);
+    assert!(scene.read(client).ends_with("ok"));
+}
+
+#[test]
+fn a_silent_upstream_is_answered_504_in_time() {
+    let mut scene = Scene::new();
+    let (client, upstream) = asked(&mut scene, GET);
+    scene.read(upstream);
+    took(scene.pass_until("an answer", |s| s.net.unread(client) > 0) + 1_000, config::STREAM_IDLE_MS);
+    assert!(scene.read(client).starts_with("HTTP/1.1 504 "));
+    scene.pass(1_000);
+    assert!(matches!(scene.state(upstream), Read::Failed(_)));
+}
+
+#[test]
+fn an_upstream_that_only_says_wait_is_answered_504_in_time() {
+    let mut scene = Scene::new();
+    let (client, upstream) = asked(&mut scene, GET);
+    let (mut answer, mut next) = (String::new(), 0);
+    let waited = scene.pass_until("an answer", |s| {
+        if s.net.now() >= next {
+            next = s.net.now() + 1_000_000;
+            let _ = s.net.write(upstream, b"HTTP/1.1 103 Early Hints\r\n\r\n");
+        }
+        answer += &s.read(client);
+        answer.contains(" 504 ")
+    });
+    took(waited + 1_000, config::TIMEOUT_MS);
+}
+
+#[test]
+fn interim_answers_without_end_are_answered_502() {
+    let mut scene = Scene::new();
+    let (client, upstream) = asked(&mut scene, GET);
+    scene.read(upstream);
+    scene.send(upstream, &"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100));
+    assert!(scene.read(client).contains("\r\n\r\nHTTP/1.1 502 "));
+    assert!(matches!(scene.state(upstream), Read::Failed(_)));
+}
+
+#[test]
+fn a_body_that_stands_still_is_answered_408_in_time() {
+    let mut scene = Scene::new();
+    let (client, upstream) =
+        asked(&mut scene, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf");
+    scene.read(upstream);
+    took(scene.pass_until("an answer", |s| s.net.unread(client) > 0) + 1_000, config::STREAM_IDLE_MS);
+    assert!(scene.read(client).starts_with("HTTP/1.1 408 "));
+}
+
+#[test]
+fn a_connect_without_an_answer_is_given_up_in_time() {
+    let mut scene = Scene::new();
+    let client = scene.connect(&config::web());
+    scene.set_faults(FaultPlan::none().with(Fault::ConnectTimeout, 1_000_000));
+    assert_eq!(scene.net.write(client, GET.as_bytes()), Ok(GET.len()));
+    // Twice: the first attempt and its one repetition.
+    took(scene.pass_until("an answer", |s| s.net.unread(client) > 0), 2 * config::CONNECT_MS);
+    assert!(scene.read(client).starts_with("HTTP/1.1 503 "));
+    assert_eq!(scene.usage(), (1, 0));
+}
+
+#[test]
+fn a_tunnel_that_stands_still_is_closed_in_time() {
+    let mut scene = Scene::new();
+    let listener = scene.net.listen(&config::tcp_endpoint());
+    let client = scene.connect(&config::tcp());
+    scene.pass_until("a connection", |s| s.net.waiting(listener) > 0);
+    let (server, _) = scene.net.accept(listener).expect("one waits");
+    scene.send(client, "hello");
+    assert_eq!(scene.read(server), "hello");
+    took(scene.pass_until("the end", |s| s.state(client) != Read::Empty) + 1_000, config::STREAM_IDLE_MS);
+    scene.pass(1_000);
+    assert_ne!(scene.state(server), Read::Empty);
+    assert_eq!(scene.usage(), (0, 0));
+}

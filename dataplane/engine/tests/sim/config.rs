@@ -1,0 +1,143 @@
+//! The configurations a run goes through: the same names and places, with more or fewer listeners and endpoints.
+
+use std::sync::Arc;
+
+use ringway_driver::Addr;
+use ringway_policy::compile::Resolved;
+use ringway_policy::snapshot::Snapshot;
+use ringway_policy::spec;
+
+/// What varies from one configuration to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Endpoints of the HTTP cluster, by number.
+    pub endpoints: Vec<u16>,
+    /// The second HTTP listener exists.
+    pub extra: bool,
+    /// The TCP listener relays inside the driver.
+    pub splice: bool,
+}
+
+/// Limits of time in every run. Milliseconds.
+pub const HEADER_MS: u64 = 3_000;
+pub const IDLE_MS: u64 = 60_000;
+pub const STREAM_IDLE_MS: u64 = 4_000;
+pub const TIMEOUT_MS: u64 = 6_000;
+pub const CONNECT_MS: u64 = 1_000;
+pub const POOL_IDLE_MS: u64 = 10_000;
+
+pub fn web() -> Addr {
+    place(8080)
+}
+
+pub fn extra() -> Addr {
+    place(8081)
+}
+
+pub fn tcp() -> Addr {
+    place(9000)
+}
+
+/// The address of an HTTP endpoint.
+pub fn endpoint(number: u16) -> Addr {
+    place(3000 + number)
+}
+
+pub fn tcp_endpoint() -> Addr {
+    place(4000)
+}
+
+fn place(port: u16) -> Addr {
+    Addr::Inet(([127, 0, 0, 1], port).into())
+}
+
+/// The configuration of that shape.
+pub fn spec(shape: &Shape) -> spec::Spec {
+    let http = || {
+        let timeouts = spec::HttpTimeouts {
+            header_ms: HEADER_MS,
+            idle_ms: IDLE_MS,
+            stream_idle_ms: STREAM_IDLE_MS,
+            ..spec::HttpTimeouts::default()
+        };
+        spec::Protocol::Http(spec::Http { timeouts, ..spec::Http::default() })
+    };
+    let tcp_protocol = spec::Tcp {
+        cluster: Some("raw".into()),
+        idle_ms: STREAM_IDLE_MS,
+        splice: shape.splice,
+        ..spec::Tcp::default()
+    };
+    let mut listeners =
+        vec![listener("web", web(), http()), listener("tcp", tcp(), spec::Protocol::Tcp(tcp_protocol))];
+    if shape.extra {
+        listeners.push(listener("extra", extra(), http()));
+    }
+    let access_log = Some(spec::AccessLog { path: None, format: spec::LogFormat::Json });
+    spec::Spec {
+        process: spec::Process { access_log, ..spec::Process::default() },
+        listeners,
+        routes: vec![route()],
+        clusters: vec![
+            cluster("app", shape.endpoints.iter().map(|n| endpoint(*n)).collect()),
+            cluster("raw", vec![tcp_endpoint()]),
+        ],
+    }
+}
+
+/// The compiled configuration of that shape.
+pub fn snapshot(
+    shape: &Shape,
+    previous: Option<&Snapshot>,
+    generation: u64,
+) -> Result<Arc<Snapshot>, String> {
+    let compiled = Snapshot::compile(&spec(shape), &Resolved::default(), previous, generation);
+    compiled.map(Arc::new).map_err(|errors| format!("the harness's configuration is wrong: {errors:?}"))
+}
+
+fn listener(name: &str, address: Addr, protocol: spec::Protocol) -> spec::Listener {
+    spec::Listener {
+        name: name.into(),
+        address: address_of(&address),
+        proxy_protocol: spec::ProxyProtocolIn::Off,
+        proxy_protocol_trusted: Vec::new(),
+        protocol,
+    }
+}
+
+fn route() -> spec::Route {
+    spec::Route {
+        name: "all".into(),
+        listeners: Vec::new(),
+        matches: spec::Match::default(),
+        action: spec::Action::Cluster("app".into()),
+        rewrite_path: None,
+        rewrite_host: None,
+        request_fields: spec::FieldEdits::default(),
+        response_fields: spec::FieldEdits::default(),
+        timeout_ms: TIMEOUT_MS,
+        try_timeout_ms: None,
+        idle_ms: None,
+        duration_max_ms: None,
+        retry: spec::Retry::default(),
+        upgrade: Vec::new(),
+    }
+}
+
+fn cluster(name: &str, endpoints: Vec<Addr>) -> spec::Cluster {
+    let endpoints = endpoints.iter().map(|a| spec::Endpoint { address: address_of(a), weight: 1 }).collect();
+    spec::Cluster {
+        name: name.into(),
+        endpoints,
+        connect_ms: CONNECT_MS,
+        idle_ms: POOL_IDLE_MS,
+        ..spec::Cluster::default()
+    }
+}
+
+fn address_of(addr: &Addr) -> spec::Address {
+    match addr {
+        Addr::Inet(a) => spec::Address::Inet(*a),
+        Addr::Unix(path) => spec::Address::Unix(path.clone()),
+    }
+}
