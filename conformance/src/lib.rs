@@ -1,6 +1,8 @@
 //! Scripted peers and a running `ringway`, for suites whose expectations are written by hand from the RFCs.
 #![forbid(unsafe_code)]
 
+pub mod cases;
+pub mod message;
 pub mod peer;
 pub mod process;
 
