@@ -118,7 +118,7 @@ mod tests {
             b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: y\r\n\r\nX",
             false,
         );
-        assert_eq!(chunked.map(|m| (m.whole, m.body.len())), Some((true, 20)));
+        assert_eq!(chunked.map(|m| (m.whole, m.body.len())), Some((true, 18)));
     }
 
     #[test]

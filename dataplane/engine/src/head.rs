@@ -16,6 +16,8 @@ pub(crate) struct RequestContext<'a> {
     /// The connection's other end (or whom a PROXY protocol header named); `None` on unix sockets.
     pub(crate) peer: Option<IpAddr>,
     pub(crate) request_id: &'a [u8],
+    /// `Host` for a request that came without one (HTTP/1.0): every HTTP/1.1 request must have it (RFC 9112 section 3.2).
+    pub(crate) own_host: &'a [u8],
     /// Pass the upgrade on.
     pub(crate) upgrade: bool,
     pub(crate) chunked: bool,
@@ -39,6 +41,7 @@ pub(crate) fn request(
         write::request_line_of(out, bytes, head);
     }
     let host = cx.route.rewritten_host().map(str::as_bytes);
+    let host = host.or_else(|| head.host.is_empty().then_some(cx.own_host));
     let new_host = host.or_else(|| head.host_overridden.then(|| head.host.of(bytes)));
     if let Some(host) = new_host {
         write::field(out, b"host", host);

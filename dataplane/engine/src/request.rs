@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ringway_driver::{Buf, Class, Close, Driver, Last, Pool, Receive, Sent, Slice};
+use ringway_driver::{Addr, Buf, Class, Close, Driver, Last, Pool, Receive, Sent, Slice};
 use ringway_policy::route::{Form, Request};
 use ringway_policy::snapshot::Action;
 use ringway_wire::forwarded;
@@ -218,11 +218,16 @@ impl<D: Driver> Worker<D> {
         if self.log.is_on() {
             exchange.log.set_request_id(id.as_bytes());
         }
+        let own_host = match scratch.request.host.is_empty() {
+            true => own_host(self.driver.local_addr(session.sock)),
+            false => String::new(),
+        };
         let cx = RequestContext {
             http,
             route: live.route(exchange.listener, route),
             peer: session.client().map(|a| a.ip()),
             request_id: id.as_bytes(),
+            own_host: own_host.as_bytes(),
             upgrade: exchange.request.upgrade,
             chunked: exchange.request.coding == Coding::Chunked,
         };
@@ -484,4 +489,10 @@ fn join_front(head: Option<Slice>, mut buf: Buf, extra: Option<Slice>, pool: &Po
         buf = larger;
     }
     [head, (!buf.is_empty()).then(|| buf.freeze())]
+}
+
+/// The authority of a request that named none: the address it came to.
+#[cold]
+fn own_host(local: Option<Addr>) -> String {
+    local.and_then(|a| a.inet()).map_or_else(|| "localhost".into(), |a| a.to_string())
 }
