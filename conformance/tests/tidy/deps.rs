@@ -29,6 +29,9 @@ const LIGHT_CRATES: &[&str] =
 const RANDOM: &[&str] = &["rand", "rand_core", "getrandom", "fastrand", "ahash"];
 const PURE_CRATES: &[&str] = &["ringway-wire", "ringway-policy", "ringway-engine"];
 
+/// Where every package we depend on has its reason.
+pub(crate) const PACKAGES_PATH: &str = "docs/decisions/0002-packages.md";
+
 /// What is wrong in the output of `cargo metadata --format-version 1`.
 pub(crate) fn violations(metadata: &Value) -> Vec<String> {
     let mut found = direction(metadata);
@@ -50,11 +53,26 @@ pub(crate) fn violations(metadata: &Value) -> Vec<String> {
     found
 }
 
+/// Dependencies on other people's packages that have no row, `| \`name\` |`, in the table of packages.
+pub(crate) fn without_reason(metadata: &Value, table: &str) -> Vec<String> {
+    let rows: BTreeSet<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut found = BTreeSet::new();
+    for package in members(metadata) {
+        for dependency in array(&package["dependencies"]).filter(|dependency| dependency["path"].is_null()) {
+            let on = text(&dependency["name"]);
+            if !rows.contains(on) {
+                found.insert(format!("{}: `{on}` has no row in {PACKAGES_PATH}", text(&package["name"])));
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
 fn direction(metadata: &Value) -> Vec<String> {
     let allowed: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
-    let members: BTreeSet<&str> = array(&metadata["workspace_members"]).filter_map(Value::as_str).collect();
     let mut found = Vec::new();
-    for package in array(&metadata["packages"]).filter(|p| members.contains(text(&p["id"]))) {
+    for package in members(metadata) {
         let name = text(&package["name"]);
         let Some(may) = allowed.get(name) else {
             found.push(format!("{name}: unknown crate; add it to MAY_USE with what it may depend on"));
@@ -68,6 +86,11 @@ fn direction(metadata: &Value) -> Vec<String> {
         }
     }
     found
+}
+
+fn members(metadata: &Value) -> impl Iterator<Item = &Value> {
+    let ids: BTreeSet<&str> = array(&metadata["workspace_members"]).filter_map(Value::as_str).collect();
+    array(&metadata["packages"]).filter(move |package| ids.contains(text(&package["id"])))
 }
 
 /// Normal and build dependencies of each package, transitively, by name.
@@ -123,7 +146,7 @@ fn planted(extra: &[(&str, &str, Option<&str>)]) -> Value {
         .iter()
         .map(|name| {
             let deps: Vec<Value> =
-                of(name).iter().map(|(_, to, kind)| json!({"name": to, "kind": kind})).collect();
+                of(name).iter().map(|(_, to, kind)| json!({"name": to, "kind": kind, "path": to.starts_with("ringway").then_some("here")})).collect();
             json!({"id": name, "name": name, "dependencies": deps})
         })
         .collect();
@@ -187,4 +210,16 @@ fn a_new_crate_must_state_its_place() {
     let package = serde_json::json!({"id": "ringway-new", "name": "ringway-new", "dependencies": []});
     metadata["packages"].as_array_mut().expect("packages").push(package);
     assert_eq!(violations(&metadata).len(), 1);
+}
+
+#[test]
+fn a_package_without_a_reason_is_found() {
+    let metadata = planted(&[
+        ("ringway", "known", None),
+        ("ringway", "unknown", Some("dev")),
+        ("ringway", "ringway-wire", None),
+    ]);
+    let table = "| package | why |\n|---|---|\n| `known` | it is `unknown` elsewhere |\n";
+    let found = without_reason(&metadata, table);
+    assert_eq!(found, [format!("ringway: `unknown` has no row in {PACKAGES_PATH}")]);
 }

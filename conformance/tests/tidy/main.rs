@@ -78,6 +78,12 @@ fn dependencies_point_downward() {
 }
 
 #[test]
+fn every_package_has_a_reason() {
+    let table = TEXTS.iter().find(|file| file.path == deps::PACKAGES_PATH).expect("the table of packages");
+    hold("packages", deps::without_reason(&METADATA, &table.text));
+}
+
+#[test]
 fn unsafe_stays_in_the_driver() {
     let roots = crate_roots();
     let check = |source: &Source| rules::unsafe_code(source, roots.contains(&source.path));
