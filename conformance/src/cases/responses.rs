@@ -128,7 +128,13 @@ fn bodies(c: &mut Cases) {
         with("Content-Length: 2\r\n", "okHTTP/1.1 200 OK\r\n\r\n"),
         Passed(200, &["\r\n\r\nok"], &["okHTTP"]),
     );
-    case(c, "body up to the close", s, with("", "until the end"), Passed(200, &["until the end"], &[]));
+    case(
+        c,
+        "body up to the close",
+        s,
+        with("", "until the end"),
+        Passed(200, &["transfer-encoding: chunked"], &[]),
+    );
     case(
         c,
         "204 with a body",
