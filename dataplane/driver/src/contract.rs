@@ -20,6 +20,8 @@ mod sim;
 pub(crate) trait Backend {
     /// The driver under test.
     type D: Driver;
+    /// `Close::Reset` reaches the peer as a reset. (A unix socket just ends.)
+    const RESETS: bool = true;
     /// A driver in a fresh network.
     fn open() -> (Self, Self::D)
     where

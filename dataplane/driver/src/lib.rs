@@ -191,7 +191,7 @@ pub enum Sent {
 pub enum Close {
     /// Queued bytes are still sent, then the descriptor is closed. With unread input pending the kernel sends RST after it.
     Graceful,
-    /// Everything queued is dropped and an RST is sent (SO_LINGER 0).
+    /// Everything queued is dropped and an RST is sent (SO_LINGER 0). Unix sockets know no RST: the peer sees an end.
     Reset,
     /// Queued bytes are sent, our direction is shut down, then input is read and thrown away until the peer's end, at most
     /// `bytes` and until `deadline`, then the descriptor is closed: an answer to a client still sending is not lost to an RST.

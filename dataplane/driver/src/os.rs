@@ -15,10 +15,19 @@ pub enum OsDriver {
 }
 
 impl OsDriver {
+    /// Whether io_uring does here what this crate needs: what `open` asks itself, in words for people.
+    ///
+    /// # Errors
+    /// One sentence: what did not work.
+    pub fn uring_works() -> Result<(), String> {
+        uring::self_test()
+    }
+
     /// Opens a driver for the calling thread, and tells which one and why.
     ///
     /// # Errors
-    /// Out of descriptors or memory; with [`Choice::Uring`] also whatever its self-test found.
+    /// Out of descriptors or memory; with [`Choice::Uring`] also that its self-test failed
+    /// ([`OsDriver::uring_works`] says why).
     pub fn open(choice: Choice, config: &DriverConfig) -> Result<(OsDriver, Selected), IoError> {
         let reason = match choice {
             Choice::Epoll => "asked for".to_owned(),

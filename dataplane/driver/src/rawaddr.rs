@@ -35,6 +35,13 @@ pub(crate) fn family(addr: &Addr) -> libc::c_int {
     }
 }
 
+/// Binds a unix socket to a free name outside the file system (unix(7), autobind).
+pub(crate) fn any_unix() -> RawAddr {
+    let mut raw = RawAddr { len: PATH_OFFSET as libc::socklen_t, ..RawAddr::default() };
+    raw.storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
+    raw
+}
+
 fn c_int(family: libc::sa_family_t) -> libc::c_int {
     libc::c_int::from(family)
 }

@@ -1,4 +1,4 @@
-//! The operating system as a backend of the suite.
+//! The operating system as a backend of the suite: TCP over loopback, and unix sockets.
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -57,7 +57,45 @@ macro_rules! loopback {
     };
 }
 
+/// Declares a backend over unix sockets with names outside the file system.
+macro_rules! unix {
+    ($name:ident, $driver:ty) => {
+        pub(crate) struct $name;
+
+        impl Backend for $name {
+            type D = $driver;
+            const RESETS: bool = false;
+            fn open() -> (Self, Self::D) {
+                ($name, <$driver>::open(&DriverConfig::default()).expect("a driver"))
+            }
+            fn listener(&mut self, _: &mut Self::D) -> (Handle, Addr) {
+                let fd = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM).expect("a socket");
+                sys::bind(fd.as_raw_fd(), &rawaddr::any_unix()).expect("bind");
+                sys::listen(fd.as_raw_fd(), 128).expect("listen");
+                let bound = sys::local_addr(fd.as_raw_fd()).expect("an address");
+                (Handle::Fd(fd), rawaddr::decode(&bound, &"".into()))
+            }
+            fn refusing(&mut self, _: &mut Self::D) -> Addr {
+                Addr::Unix("\0ringway contract suite: nobody listens".into())
+            }
+            fn datagram(&mut self, _: &mut Self::D) -> Option<(Handle, Addr)> {
+                None
+            }
+        }
+    };
+}
+
 loopback!(OnEpoll, Epoll);
+unix!(OnEpollUnix, Epoll);
+unix!(OnUringUnix, Uring);
+
+mod epoll_unix {
+    super::contract_suite!(super::OnEpollUnix);
+}
+
+mod uring_unix {
+    super::contract_suite!(super::OnUringUnix);
+}
 
 mod epoll {
     super::contract_suite!(super::OnEpoll);

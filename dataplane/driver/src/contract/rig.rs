@@ -151,6 +151,18 @@ impl<B: Backend> Rig<B> {
         panic!("{what} did not happen in {TURNS_MAX} turns: {:#?}", self.seen);
     }
 
+    /// Turns until the peer's reset is noticed; where the backend knows none, its end.
+    pub(crate) fn run_until_reset(&mut self, sock: Sock) {
+        self.run("the reset", |r| {
+            let seen = &r.seen[&sock];
+            seen.failed.is_some() || (!B::RESETS && (seen.ended || seen.peer_closed))
+        });
+        if B::RESETS {
+            assert_eq!(self.seen[&sock].failed, Some((IoError::Reset, 0)));
+            assert!(!self.seen[&sock].ended);
+        }
+    }
+
     /// Turns for this long: for what must not happen. Microseconds.
     pub(crate) fn idle(&mut self, micros: Micros) {
         let until = self.driver.now() + micros;

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use super::Uring;
 use crate::rawaddr;
-use crate::sys::{self, RawAddr};
+use crate::sys;
 use crate::{
     AcceptOptions, Close, ConnectOptions, Done, Driver, DriverConfig, Handle, IoError, Last, Micros, Receive,
     Sent, Slice, Sock,
@@ -60,9 +60,7 @@ impl Test {
     /// A unix socket without a name in the file system: needs no network and leaves nothing behind.
     fn connect(&mut self) -> Result<Sock, IoError> {
         let listener = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM)?;
-        let mut any = RawAddr { len: size_of::<libc::sa_family_t>() as _, ..RawAddr::default() };
-        any.storage.ss_family = libc::AF_UNIX as _;
-        sys::bind(listener.as_raw_fd(), &any)?;
+        sys::bind(listener.as_raw_fd(), &rawaddr::any_unix())?;
         sys::listen(listener.as_raw_fd(), 1)?;
         let addr = rawaddr::decode(&sys::local_addr(listener.as_raw_fd())?, &"".into());
         let id = self.driver.listen(Handle::Fd(listener), AcceptOptions::default())?;
