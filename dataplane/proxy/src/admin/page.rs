@@ -37,7 +37,7 @@ fn header(out: &mut String, state: &State) {
     let workers = state.workers.borrow().len();
     let _ = write!(
         out,
-        "<p class=\"lead\">Up {}, driver <b>{}</b> ({}), {} {}. Configuration generation {} from <code>{}</code>.</p>",
+        "<p class=\"lead\">Up {}, driver <b>{}</b> ({}), {} {}. Configuration generation {} from {}.</p>",
         age(state.started.elapsed()),
         state.driver.name,
         Escaped(&state.driver.reason),
@@ -211,7 +211,7 @@ table { width: 100%; border-collapse: separate; border-spacing: 0; background: v
 th, td { text-align: left; padding: .5rem 1rem; border-top: 1px solid var(--line); vertical-align: top; }
 tr:first-child > * { border-top: 0; }
 th { color: var(--soft); font-weight: 500; font-size: .85rem; }
-td:first-child { width: 12rem; }
+td:first-child { width: min(12rem, 34%); }
 code { font: .9em ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace; }
 a { color: var(--blue); text-decoration: none; } a:hover { text-decoration: underline; }
 </style></head><body><main>

@@ -204,8 +204,8 @@ fn warn_of_fixed_settings(now: &Process, new: &Process) {
         ("cpu_steering", now.cpu_steering != new.cpu_steering),
         ("admin", now.admin != new.admin),
         ("telemetry", now.telemetry != new.telemetry),
-        ("connections_max", now.connections_max != new.connections_max),
-        ("memory_max", now.memory_max != new.memory_max),
+        ("limits.connections", now.connections_max != new.connections_max),
+        ("limits.memory", now.memory_max != new.memory_max),
     ];
     for (name, _) in fixed.into_iter().filter(|(_, changed)| *changed) {
         warning!("a changed `{name}` takes effect at the next start only");

@@ -217,10 +217,20 @@ fn select_driver(asked: DriverChoice) -> Result<(Choice, DriverInfo), Refusal> {
         DriverChoice::Uring => Choice::Uring,
         DriverChoice::Epoll => Choice::Epoll,
     };
-    let (_, selected) = OsDriver::open(choice, &DriverConfig::default())
-        .map_err(|error| failed(format!("no I/O driver: {error}")))?;
+    let opened = OsDriver::open(choice, &DriverConfig::default());
+    let (_, selected) = opened.map_err(|error| failed(no_driver(choice, &error.to_string())))?;
     let settled = if selected.name == "uring" { Choice::Uring } else { Choice::Epoll };
     Ok((settled, DriverInfo { name: selected.name, reason: selected.reason }))
+}
+
+/// Why there is no driver. When io_uring was insisted on, the automatic choice knows best what is wrong with it.
+fn no_driver(choice: Choice, error: &str) -> String {
+    match (choice, OsDriver::open(Choice::Auto, &DriverConfig::default())) {
+        (Choice::Uring, Ok((_, selected))) if selected.name != "uring" => {
+            format!("driver uring was asked for, but {}; auto and epoll work", selected.reason)
+        }
+        _ => format!("no I/O driver: {error}"),
+    }
 }
 
 /// Waits, within bounds, until every name was looked up once.
@@ -290,19 +300,26 @@ fn hint(source: &Source) -> &'static str {
 }
 
 fn demo_text(web: &str, admin: &str) -> String {
-    let page = match admin {
-        "off" => String::new(),
-        at if at.starts_with("unix:") => {
-            let socket = at.trim_start_matches("unix:");
-            format!("  curl --unix-socket {socket} http://localhost/clusters\n")
+    let mut tries =
+        vec![(format!("curl http://{web}/"), "answered by one sample, then the other".to_string())];
+    match admin.strip_prefix("unix:") {
+        _ if admin == "off" => {}
+        Some(socket) => {
+            let command = format!("curl --unix-socket {socket} http://localhost/clusters");
+            tries.push((command, "how both do".to_string()));
         }
-        at => format!("  curl http://{at}/clusters     how both do; in a browser: http://{at}/\n"),
-    };
-    format!(
-        "\nA proxy in front of two built-in sample services. Try, in another terminal:\n\n\
-         \x20 curl http://{web}/             answered by one sample, then the other\n\
-         {page}\
-         \x20 ringway --to 127.0.0.1:3000            a service of your own instead\n\n\
-         Ctrl-C drains and ends.\n\n"
-    )
+        None => {
+            let note = format!("how both do; in a browser: http://{admin}/");
+            tries.push((format!("curl http://{admin}/clusters"), note));
+        }
+    }
+    tries.push(("ringway --to 127.0.0.1:3000".to_string(), "a service of your own instead".to_string()));
+    let width = tries.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    let mut text =
+        "\nA proxy in front of two built-in sample services. Try, in another terminal:\n\n".to_string();
+    for (command, note) in tries {
+        text.push_str(&format!("  {command:<width$}   {note}\n"));
+    }
+    text.push_str("\nCtrl-C drains and ends.\n\n");
+    text
 }
