@@ -226,9 +226,17 @@ fn combine(
     addresses.dedup();
     addresses.truncate(ADDRESSES_MAX);
     match errors {
-        (Some(error), Some(_)) => Err(error.to_string()),
+        (Some(error), Some(_)) => Err(describe(&error)),
         _ if addresses.is_empty() => Err("the name has no address".to_string()),
         _ => Ok(addresses),
+    }
+}
+
+fn describe(error: &NetError) -> String {
+    match error {
+        error if error.is_nx_domain() => "there is no such name".to_string(),
+        error if error.is_no_records_found() => "the name has no address".to_string(),
+        error => error.to_string(),
     }
 }
 

@@ -15,13 +15,15 @@ use super::{Control, NAMES_MAX, Options, Phase, Refusal, Signals, names_of};
 use crate::access_log::Writer;
 use crate::address::show;
 use crate::admin::{Ask, Role, Server};
+use crate::cpus::Plan;
 use crate::dns::{Names, Update};
 use crate::exit::Exit;
 use crate::exposition::Families;
+use crate::sockets::Sockets;
 use crate::source::{Source, override_by};
 use crate::state::{Config, DriverInfo, Reloads, State};
 use crate::watch::Watch;
-use crate::workers::{End, Panics, Starter, serve};
+use crate::workers::{Body, End, Ended, Panics, Starter, serve};
 use crate::{info, limits, warning};
 
 /// How long workers get to open their drivers and take the first configuration.
@@ -50,35 +52,14 @@ impl Control {
         let mut names = Names::new(options.dns_servers.clone(), updates_to);
         resolve_first(&mut names, &mut updates, &spec).await;
 
-        let mut sockets = crate::sockets::Sockets::default();
-        let listeners: Vec<&Listener> = spec.listeners.iter().collect();
-        let prepared =
-            sockets.prepare(&listeners, plan.workers(), spec.process.cpu_steering).map_err(|error| {
-                Refusal { exit: Exit::Bind, why: format!("{error}{}", hint(&options.source)) }
-            })?;
-        sockets.install(prepared, &listeners);
-        let admin = bind_server(spec.process.admin.as_ref(), Role::Admin)?;
-        let telemetry = bind_server(spec.process.telemetry.as_ref(), Role::Telemetry)?;
+        let (sockets, admin, telemetry) = bind_all(&options.source, &spec, plan.workers())?;
         let snapshot = compile(&spec, &names, None, 1).map_err(|why| Refusal { exit: Exit::Config, why })?;
         let log = open_log(&spec)?;
 
         let (ends_to, ends) = unbounded_channel();
         let (asks_to, asks) = unbounded_channel();
-        let workers = plan.workers() as u64;
-        let starter = Starter {
-            choice,
-            connections_max: limits::connections_per_worker(
-                spec.process.connections_max,
-                open_files,
-                workers,
-                spec.listeners.len() as u64,
-            ),
-            memory_max: spec.process.memory_max.map_or(u64::MAX, |bytes| (bytes / workers).max(1)),
-            spin: spec.process.idle == Idle::Spin,
-            body: options.body.clone().unwrap_or_else(|| Arc::new(serve)),
-            ends: ends_to,
-            plan,
-        };
+        let body = options.body.clone().unwrap_or_else(|| Arc::new(serve));
+        let starter = new_starter(&spec, plan, choice, open_files, body, ends_to);
         let steering = spec.process.cpu_steering;
         let config = Config {
             source: options.source.describe(),
@@ -246,6 +227,48 @@ async fn resolve_first(names: &mut Names, updates: &mut UnboundedReceiver<Update
     };
     // What is not known by then is served without, and comes in when it is known.
     let _ = tokio::time::timeout(NAMES_MAX, all).await;
+}
+
+/// Binds every address of the process, for every worker.
+fn bind_all(
+    source: &Source,
+    spec: &Spec,
+    workers: usize,
+) -> Result<(Sockets, Option<Server>, Option<Server>), Refusal> {
+    let mut sockets = Sockets::default();
+    let listeners: Vec<&Listener> = spec.listeners.iter().collect();
+    let refuse = |error| Refusal { exit: Exit::Bind, why: format!("{error}{}", hint(source)) };
+    let prepared = sockets.prepare(&listeners, workers, spec.process.cpu_steering).map_err(refuse)?;
+    sockets.install(prepared, &listeners);
+    let admin = bind_server(spec.process.admin.as_ref(), Role::Admin)?;
+    let telemetry = bind_server(spec.process.telemetry.as_ref(), Role::Telemetry)?;
+    Ok((sockets, admin, telemetry))
+}
+
+fn new_starter(
+    spec: &Spec,
+    plan: Plan,
+    choice: Choice,
+    open_files: u64,
+    body: Body,
+    ends: UnboundedSender<Ended>,
+) -> Starter {
+    let (process, workers) = (&spec.process, plan.workers() as u64);
+    let listeners = spec.listeners.len() as u64;
+    Starter {
+        choice,
+        connections_max: limits::connections_per_worker(
+            process.connections_max,
+            open_files,
+            workers,
+            listeners,
+        ),
+        memory_max: process.memory_max.map_or(u64::MAX, |bytes| (bytes / workers).max(1)),
+        spin: process.idle == Idle::Spin,
+        body,
+        ends,
+        plan,
+    }
 }
 
 fn bind_server(address: Option<&Address>, role: Role) -> Result<Option<Server>, Refusal> {
