@@ -58,7 +58,8 @@ macro_rules! contract_suite {
             }
             closing::{
                 graceful_sends_what_is_queued, more_then_graceful_sends_everything, reset_drops_and_resets,
-                lingering_saves_the_answer, lingering_ends_at_its_deadline, lingering_ends_at_its_bytes,
+                lingering_saves_the_answer, lingering_ends_at_its_deadline,
+                the_end_of_lingering_keeps_what_is_on_its_way, lingering_ends_at_its_bytes,
                 a_stuck_graceful_close_can_be_reset, stale_handles_are_ignored, slots_are_reused_with_a_new_generation,
                 closing_with_completions_under_way_is_silent,
             }

@@ -75,6 +75,21 @@ pub(crate) fn lingering_ends_at_its_deadline<B: Backend>() {
     rig.finish();
 }
 
+pub(crate) fn the_end_of_lingering_keeps_what_is_on_its_way<B: Backend>() {
+    let mut rig = Rig::<B>::new();
+    let (client, server) = rig.pair();
+    let answer: &'static [u8] = pattern(150_000, 6).leak();
+    assert_eq!(rig.driver.send(server, Slice::from_static(answer), Last::End), Sent::All);
+    let deadline = rig.driver.now() + 30_000;
+    rig.close(server, Close::Linger { bytes: 1 << 20, deadline });
+    rig.run("Closed", |r| r.seen[&server].closed);
+    // A reader so slow that it begins only now.
+    rig.recv(client, Receive::Large);
+    rig.run("the answer and the end", |r| r.seen[&client].ended);
+    assert!(rig.seen[&client].bytes == answer);
+    rig.finish();
+}
+
 pub(crate) fn lingering_ends_at_its_bytes<B: Backend>() {
     let mut rig = Rig::<B>::new();
     let (client, server) = rig.pair();

@@ -230,7 +230,14 @@ impl Stream {
             self.set_closed(world);
         }
         if self.closed_at.is_none() && world.now >= self.close_by {
-            self.reset(world);
+            // A reset would destroy what is on its way to a slow reader.
+            match self.closing {
+                Some(Close::Linger { .. }) if self.queued == 0 => {
+                    world.close(self.end);
+                    self.set_closed(world);
+                }
+                _ => self.reset(world),
+            }
         }
     }
 

@@ -105,6 +105,8 @@ impl<P: Poller> Streams<P> {
         while let Some(&Reverse((at, sock))) = self.closing.peek() {
             let waiting =
                 self.socks.at(sock).filter(|s| matches!(s.phase, Phase::Draining | Phase::Lingering));
+            // A reset would destroy what the kernel still sends to a slow reader.
+            let sent = waiting.is_some_and(|s| s.phase == Phase::Lingering && s.outbox.bytes() == 0);
             let deadline = waiting.map(|s| s.deadline);
             if deadline.is_some() && at > now {
                 return;
@@ -112,6 +114,7 @@ impl<P: Poller> Streams<P> {
             self.closing.pop();
             match deadline {
                 Some(moved) if moved > now => self.closing.push(Reverse((moved, sock))),
+                Some(_) if sent => self.finish_closing(sock),
                 Some(_) => self.reset(sock),
                 None => {}
             }
