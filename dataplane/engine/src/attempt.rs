@@ -32,7 +32,8 @@ impl<D: Driver> Worker<D> {
             let reply = Reply::plain(503, Flag::NoHealthyUpstream, "no_endpoint");
             return self.local_reply(key, xkey, &reply);
         };
-        let fresh_only = exchange.request.connect;
+        // Where one pooled connection had died, the next may have too (an endpoint that restarts): a repetition gets its own.
+        let fresh_only = exchange.request.connect || exchange.attempts > 1;
         let pooled = if fresh_only { None } else { self.check_out(endpoint) };
         let reused = pooled.is_some();
         let opened = match pooled {

@@ -66,6 +66,43 @@ fn an_answer_survives_the_failure_of_the_next_one() {
     assert_eq!(scene.state(client), Read::End);
 }
 
+/// An endpoint that restarts ends all its connections at once: one repetition must be enough.
+#[test]
+fn a_request_is_repeated_on_a_connection_of_its_own() {
+    let mut scene = Scene::new();
+    let (one, first) = asked(&mut scene, GET);
+    let (two, second) = asked(&mut scene, GET);
+    for (client, upstream) in [(one, first), (two, second)] {
+        scene.read(upstream);
+        scene.send(upstream, OK);
+        assert!(scene.read(client).ends_with("ok"));
+    }
+    assert_eq!(scene.net.write(one, GET.as_bytes()), Ok(GET.len()));
+    // The request is sent at 100 us on the connection pooled last; its end arrives at 150, that of the other at 160.
+    scene.pass(50);
+    scene.net.close(second);
+    scene.pass(10);
+    scene.net.close(first);
+    let third = scene.accept();
+    scene.send(third, OK);
+    scene.pass(1_000);
+    assert!(scene.read(one).ends_with("ok"));
+}
+
+/// A graceful end keeps what a slow reader has not taken yet, however long that takes.
+#[test]
+fn an_answer_survives_a_reader_slower_than_the_lingering() {
+    let mut scene = Scene::new();
+    let (client, upstream) = asked(&mut scene, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let body = "x".repeat(100_000);
+    scene.read(upstream);
+    scene.send(upstream, &format!("HTTP/1.1 200 OK\r\n\r\n{body}"));
+    scene.net.close(upstream);
+    scene.pass(5_000_000);
+    assert!(scene.read(client).ends_with(&body));
+    assert_eq!(scene.state(client), Read::End);
+}
+
 // --- time limits ---
 
 /// Asserts that something took its time limit, and hardly longer. Milliseconds.

@@ -1,7 +1,7 @@
 //! The proxy of one core in a simulated world: hundreds of runs, each decided by its seed, judged by an oracle.
 //!
 //! `cargo test -p ringway-engine --test sim` makes them all; `RINGWAY_SIM_SEED=7 cargo test -p ringway-engine --test sim`
-//! repeats run 7 and prints its last events.
+//! repeats run 7 and prints its last events; `RINGWAY_SIM_RUNS` makes as many more (see `more_runs`).
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 
 mod audit;
@@ -27,9 +27,14 @@ use std::collections::BTreeMap;
 use ringway_driver::sim::FaultCounts;
 use run::{Options, Summary, run};
 
+/// A number from the environment: which run to repeat, or how many more to make.
 #[expect(clippy::disallowed_methods, reason = "the one input of a replay")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 fn replayed() -> Option<u64> {
-    std::env::var("RINGWAY_SIM_SEED").ok()?.parse().ok()
+    number("RINGWAY_SIM_SEED")
 }
 
 /// Totals of many runs.
@@ -119,6 +124,14 @@ fn runs_with_faults_first_half() {
 #[test]
 fn runs_with_faults_second_half() {
     all((257..513).step_by(2));
+}
+
+/// For a long search: `RINGWAY_SIM_RUNS=10000 cargo test -p ringway-engine --test sim more -- --ignored --nocapture`.
+#[test]
+#[ignore = "as long as it is asked to be"]
+fn more_runs() {
+    let first = 1_000;
+    all(replayed().unwrap_or(first)..first + number("RINGWAY_SIM_RUNS").unwrap_or(1_000));
 }
 
 #[test]
