@@ -8,7 +8,7 @@ pub(crate) struct HostTable {
     exact: Table,
     /// Keys without `*.`.
     wildcard: Table,
-    /// Bit `n`: there is a wildcard whose fixed part has `n` labels.
+    /// Bit `n`: there is a wildcard whose fixed part has `n` labels; a name of 253 bytes has at most 127.
     labels: u128,
     any: Option<u32>,
 }
@@ -95,101 +95,59 @@ impl HostTable {
             })
             .collect();
         HostTable {
-            labels: wildcard.iter().fold(0, |labels, (_, name, _)| labels | 1 << label_count(name)),
+            labels: wildcard.iter().fold(0, |labels, (_, name, _)| labels | 1 << (label_count(name) & 127)),
             any: patterns.iter().find(|(pattern, _)| *pattern == HostPattern::Any).map(|&(_, value)| value),
             exact: Table::build(exact.into_iter()),
             wildcard: Table::build(wildcard.into_iter()),
         }
     }
 
-    /// The numbers of the patterns that match `host` (see [`bare_host`]), most specific first.
+    /// Asks `accept` for the numbers of the patterns that match `host` (see [`bare_host`]), most specific first, until it gives something.
     #[inline]
-    pub(crate) fn candidates<'t>(&'t self, host: &'t [u8]) -> Candidates<'t> {
-        Candidates { table: self, host, rest: Some(host), step: Step::Exact }
+    pub(crate) fn find_map<T>(&self, host: &[u8], mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        if let Some(number) = self.exact.find(0, host, Case::Ignore)
+            && let found @ Some(_) = accept(number)
+        {
+            return found;
+        }
+        if self.labels != 0
+            && let found @ Some(_) = self.find_wildcard(host, &mut accept)
+        {
+            return found;
+        }
+        self.any.and_then(accept)
     }
-}
 
-/// What [`HostTable::candidates`] walks through.
-pub(crate) struct Candidates<'t> {
-    table: &'t HostTable,
-    host: &'t [u8],
-    /// What of the host is left behind the dots passed so far.
-    rest: Option<&'t [u8]>,
-    step: Step,
-}
-
-enum Step {
-    Exact,
-    /// Labels left in `rest`.
-    Wildcard(u32),
-    Any,
-    End,
-}
-
-impl Iterator for Candidates<'_> {
-    type Item = u32;
-
-    #[inline]
-    fn next(&mut self) -> Option<u32> {
-        loop {
-            match self.step {
-                Step::Exact => {
-                    self.step = if self.table.labels == 0 {
-                        Step::Any
-                    } else {
-                        Step::Wildcard(label_count(self.host))
-                    };
-                    if let found @ Some(_) = self.table.exact.find(0, self.host, Case::Ignore) {
-                        return found;
-                    }
-                }
-                Step::Wildcard(labels) => {
-                    if let found @ Some(_) = self.next_wildcard(labels) {
-                        return found;
-                    }
-                }
-                Step::Any => {
-                    self.step = Step::End;
-                    if self.table.any.is_some() {
-                        return self.table.any;
-                    }
-                }
-                Step::End => return None,
+    /// Drops one label after the other and looks the remainder up.
+    fn find_wildcard<T>(&self, host: &[u8], accept: &mut impl FnMut(u32) -> Option<T>) -> Option<T> {
+        // A first label must be there: `.example.com` has none.
+        if host.first() == Some(&b'.') {
+            return None;
+        }
+        let mut labels = label_count(host);
+        let mut rest = host;
+        while let Some(dot) = memchr::memchr(b'.', rest) {
+            rest = &rest[dot + 1..];
+            labels = labels.saturating_sub(1);
+            if self.labels.checked_shr(labels).unwrap_or(0) & 1 == 1
+                && let Some(number) = self.wildcard.find(0, rest, Case::Ignore)
+                && let found @ Some(_) = accept(number)
+            {
+                return found;
             }
         }
-    }
-}
-
-impl Candidates<'_> {
-    /// Drops the first label of `rest` and looks the remainder up.
-    fn next_wildcard(&mut self, labels: u32) -> Option<u32> {
-        let behind = self.rest.and_then(|rest| memchr::memchr(b'.', rest).map(|dot| &rest[dot + 1..]));
-        self.rest = behind;
-        let (Some(name), true) = (behind, labels > 1) else {
-            self.step = Step::Any;
-            return None;
-        };
-        self.step = Step::Wildcard(labels - 1);
-        // A first label must be there: `.example.com` has none.
-        if self.host.first() == Some(&b'.') || self.table.labels >> (labels - 1).min(LABELS_MAX) & 1 == 0 {
-            return None;
-        }
-        self.table.wildcard.find(0, name, Case::Ignore)
+        None
     }
 }
 
 /// `host[:port]` without port and without the dot of a fully qualified name: what patterns are compared with.
 #[inline]
 pub(crate) fn bare_host(authority: &[u8]) -> &[u8] {
-    let host = match authority {
-        [b'[', ..] => match memchr::memchr(b']', authority) {
-            Some(close) => &authority[..=close],
-            None => authority,
-        },
-        _ => match memchr::memchr(b':', authority) {
-            Some(colon) => &authority[..colon],
-            None => authority,
-        },
+    // From the end: most authorities have no port and end in a letter.
+    let digits = authority.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let host = match authority.split_at(authority.len() - digits).0 {
+        [host @ .., b':'] => host,
+        _ => authority,
     };
     host.strip_suffix(b".").unwrap_or(host)
 }
@@ -199,16 +157,13 @@ fn is_label(label: &str) -> bool {
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// Labels of a name, counted up to [`LABELS_MAX`].
 fn label_count(name: &[u8]) -> u32 {
-    (memchr::memchr_iter(b'.', name).count() as u32 + 1).min(LABELS_MAX)
+    memchr::memchr_iter(b'.', name).count() as u32 + 1
 }
 
 /// RFC 1035 section 2.3.4.
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
-/// A name of 253 bytes has at most 127 labels.
-const LABELS_MAX: u32 = 127;
 
 #[cfg(test)]
 mod tests {
@@ -221,6 +176,16 @@ mod tests {
             .map(|(number, text)| (HostPattern::parse(text).unwrap(), number as u32))
             .collect();
         HostTable::new(&patterns)
+    }
+
+    fn candidates(table: &HostTable, host: &[u8]) -> Vec<u32> {
+        let mut all = Vec::new();
+        let none: Option<()> = table.find_map(host, |number| {
+            all.push(number);
+            None
+        });
+        assert!(none.is_none());
+        all
     }
 
     #[test]
@@ -237,16 +202,18 @@ mod tests {
             (".com", vec![0]),
             ("[::1]", vec![5, 0]),
         ] {
-            assert_eq!(table.candidates(host.as_bytes()).collect::<Vec<_>>(), expected, "{host}");
+            assert_eq!(candidates(&table, host.as_bytes()), expected, "{host}");
         }
     }
 
     #[test]
     fn hosts_without_a_pattern() {
-        assert_eq!(table(&["a"]).candidates(b"b").next(), None);
-        assert_eq!(table(&[]).candidates(b"b").next(), None);
-        let dots = ".".repeat(4_000);
-        assert_eq!(table(&["*.com"]).candidates(dots.as_bytes()).next(), None);
+        assert!(candidates(&table(&["a"]), b"b").is_empty());
+        assert!(candidates(&table(&[]), b"b").is_empty());
+        let dots = format!("a{}", ".".repeat(4_000));
+        assert!(candidates(&table(&["*.com"]), dots.as_bytes()).is_empty());
+        let deep = format!("{}com", "a.".repeat(4_000));
+        assert_eq!(candidates(&table(&["*.com"]), deep.as_bytes()), [0]);
     }
 
     #[test]
@@ -258,6 +225,8 @@ mod tests {
             ("a.b:", "a.b"),
             ("[::1]:80", "[::1]"),
             ("[::1]", "[::1]"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1:80", "10.0.0.1"),
             ("", ""),
         ] {
             assert_eq!(bare_host(authority.as_bytes()), host.as_bytes(), "{authority}");

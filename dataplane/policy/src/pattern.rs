@@ -105,7 +105,12 @@ impl PatternScratch {
 
     /// The first pattern from `place` on that matched in the last test.
     pub(crate) fn next_hit(&self, place: u32) -> Option<u32> {
-        (place..self.hits.len() as u32 * 64).find(|&place| self.hit(place))
+        let first = place as usize / 64;
+        let mut words = self.hits.iter().enumerate().skip(first);
+        words.find_map(|(at, &word)| {
+            let rest = if at == first { word >> (place % 64) << (place % 64) } else { word };
+            (rest != 0).then(|| at as u32 * 64 + rest.trailing_zeros())
+        })
     }
 }
 
@@ -211,7 +216,7 @@ fn thompson() -> thompson::Config {
 /// Longest pattern.
 pub(crate) const PATTERN_BYTES_MAX: usize = 2_048;
 /// Largest dense automaton of one group.
-const AUTOMATON_BYTES_MAX: usize = 512 << 10;
+const AUTOMATON_BYTES_MAX: usize = 2 << 20;
 /// Largest NFA of one pattern; beyond it the pattern is an error.
 const NFA_BYTES_MAX: usize = 256 << 10;
 

@@ -64,8 +64,7 @@ impl TcpRoutes {
         let name = name.strip_suffix(b".").unwrap_or(name);
         let offered = |wanted: &str| alpn.clone().any(|protocol| protocol == wanted.as_bytes());
         self.hosts
-            .candidates(name)
-            .find_map(|list| {
+            .find_map(name, |list| {
                 let mut rules = self.rules[list as usize].iter();
                 rules.find(|rule| rule.alpn.as_deref().is_none_or(offered)).map(|rule| rule.cluster)
             })
