@@ -71,7 +71,7 @@ impl PatternSet {
         Ok(())
     }
 
-    /// Tests all patterns against the whole of `value`; afterwards [`PatternScratch::hit`] says which matched.
+    /// Tests all patterns against the whole of `value`; afterwards [`PatternScratch::next_hit`] says which matched.
     pub(crate) fn test(&self, value: &[u8], scratch: &mut PatternScratch) -> bool {
         scratch.hits.clear();
         scratch.hits.resize((self.len as usize).div_ceil(64), 0);
@@ -97,12 +97,6 @@ impl PatternSet {
 }
 
 impl PatternScratch {
-    /// Whether pattern `place` matched in the last test.
-    #[inline]
-    pub(crate) fn hit(&self, place: u32) -> bool {
-        self.hits.get(place as usize / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
-    }
-
     /// The first pattern from `place` on that matched in the last test.
     pub(crate) fn next_hit(&self, place: u32) -> Option<u32> {
         let first = place as usize / 64;
@@ -226,7 +220,7 @@ mod tests {
 
     fn hits(set: &PatternSet, value: &str, scratch: &mut PatternScratch) -> Vec<u32> {
         set.test(value.as_bytes(), scratch);
-        (0..set.len).filter(|&place| scratch.hit(place)).collect()
+        std::iter::successors(scratch.next_hit(0), |&place| scratch.next_hit(place + 1)).collect()
     }
 
     #[test]

@@ -60,9 +60,12 @@ struct Root {
 #[derive(Debug)]
 struct Patterns {
     set: PatternSet,
-    /// For each pattern the rules of all patterns of that length, with the pattern they need.
-    rules_of_length: Vec<Range<u32>>,
-    rules: Vec<(u32, Rule)>,
+    /// Bytes of each pattern.
+    lengths: Vec<u32>,
+    /// For each pattern the places of its rules in `rules`, ascending.
+    places: Vec<Vec<u32>>,
+    /// Most specific first.
+    rules: Vec<Rule>,
 }
 
 /// A path made of whole segments.
@@ -208,19 +211,23 @@ impl RouteTable {
         work: &mut Work,
     ) -> Option<RouteId> {
         patterns.set.test(path, &mut work.path_patterns);
-        let mut place = 0;
-        while let Some(hit) = work.path_patterns.next_hit(place) {
-            let rules = &patterns.rules_of_length[hit as usize];
-            for (pattern, rule) in &patterns.rules[rules.start as usize..rules.end as usize] {
-                if work.path_patterns.hit(*pattern) && self.conditions_hold(rule, request, work) {
-                    return Some(rule.route);
-                }
+        let mut best: Option<(u32, u32)> = None;
+        let mut next = work.path_patterns.next_hit(0);
+        while let Some(pattern) = next {
+            let length = patterns.lengths[pattern as usize];
+            if best.is_some_and(|(_, best_length)| length < best_length) {
+                break;
             }
-            // The other patterns of this length were tried with it.
-            let same = |place: &u32| patterns.rules_of_length.get(*place as usize) == Some(rules);
-            place = (hit..).find(|place| !same(place))?;
+            let mut places = patterns.places[pattern as usize].iter().copied();
+            let holds = |place: &u32| self.conditions_hold(&patterns.rules[*place as usize], request, work);
+            if let Some(place) = places.find(holds)
+                && best.is_none_or(|(best_place, _)| place < best_place)
+            {
+                best = Some((place, length));
+            }
+            next = work.path_patterns.next_hit(pattern + 1);
         }
-        None
+        best.map(|(place, _)| patterns.rules[place as usize].route)
     }
 
     /// The first rule whose conditions hold.

@@ -192,27 +192,21 @@ impl Patterns {
     /// Rules with their patterns, most specific first: lengths do not rise.
     fn new(patterned: &[(&str, Rule)]) -> Result<Patterns, (usize, String)> {
         let mut texts: Vec<&str> = Vec::new();
-        let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut rules = Vec::with_capacity(patterned.len());
-        for &(text, rule) in patterned {
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut places: Vec<Vec<u32>> = Vec::new();
+        for (place, &(text, _)) in patterned.iter().enumerate() {
             let number = *numbers.entry(text).or_insert_with(|| {
                 texts.push(text);
-                texts.len() as u32 - 1
+                places.push(Vec::new());
+                texts.len() - 1
             });
-            rules.push((number, rule));
+            places[number].push(place as u32);
         }
-        let rules_of_length = texts
-            .iter()
-            .map(|text| {
-                let start = patterned.partition_point(|(other, _)| other.len() > text.len());
-                let end = patterned.partition_point(|(other, _)| other.len() >= text.len());
-                start as u32..end as u32
-            })
-            .collect();
         let set = PatternSet::new(&texts).map_err(|(place, error)| {
             let route = patterned.iter().find(|(text, _)| *text == texts[place]);
             (route.map_or(0, |(_, rule)| rule.route.0 as usize), error)
         })?;
-        Ok(Patterns { set, rules_of_length, rules })
+        let lengths = texts.iter().map(|text| text.len() as u32).collect();
+        Ok(Patterns { set, lengths, places, rules: patterned.iter().map(|&(_, rule)| rule).collect() })
     }
 }
