@@ -20,6 +20,7 @@ TOLERANCE = 0.02
 # (count, may be at most this many times, that count): promises that hold whatever the baseline says.
 RATIOS = [
     ("route/host_1000", 1.03, "route/host_1"),
+    ("route/path_1000", 1.03, "route/path_1"),
     ("worker/services_1000", 1.03, "worker/services_1"),
     ("worker/services_1000_in_turn", 1.03, "worker/services_1"),
 ]

@@ -109,83 +109,43 @@ fn location(path: Path, redirect: spec::Redirect, head: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
+/// Redirects `host` + `target` on the root path.
+fn located(redirect: spec::Redirect, host: &str, target: &str) -> String {
+    location(Path::default(), redirect, &format!("GET {target} HTTP/1.1\nhost: {host}\n\n"))
+}
+
 #[test]
-fn locations() {
-    let to = redirect;
-    let root = Path::default;
-    let cases = [
-        (root(), spec::Redirect { scheme: Some("https".into()), ..to() }, "a", "/x?q", "https://a/x?q"),
-        (root(), spec::Redirect { scheme: Some("https".into()), ..to() }, "a:8080", "/", "https://a/"),
-        (
-            root(),
-            spec::Redirect { scheme: Some("http".into()), path: Some("/n".into()), ..to() },
-            "a:81",
-            "/x",
-            "http://a:81/n/x",
-        ),
-        (
-            root(),
-            spec::Redirect { scheme: Some("https".into()), port: Some(8443), ..to() },
-            "a:80",
-            "/",
-            "https://a:8443/",
-        ),
-        (
-            root(),
-            spec::Redirect { scheme: Some("https".into()), port: Some(443), ..to() },
-            "a",
-            "/",
-            "https://a/",
-        ),
-        (
-            root(),
-            spec::Redirect { host: Some("b.example".into()), ..to() },
-            "a:81",
-            "/x",
-            "http://b.example:81/x",
-        ),
-        (
-            root(),
-            spec::Redirect { host: Some("b.example:82".into()), ..to() },
-            "a:81",
-            "/x",
-            "http://b.example:82/x",
-        ),
-        (root(), spec::Redirect { host: Some("[::2]:82".into()), ..to() }, "[::1]", "/", "http://[::2]:82/"),
-        (root(), spec::Redirect { port: Some(80), ..to() }, "a:81", "/", "http://a/"),
-        (
-            root(),
-            spec::Redirect { port: Some(82), strip_query: true, ..to() },
-            "[::1]:1",
-            "/?q",
-            "http://[::1]:82/",
-        ),
-        (
-            Path::Prefix("/old".into()),
-            spec::Redirect { path: Some("/new".into()), ..to() },
-            "a",
-            "/old/x?q",
-            "http://a/new/x?q",
-        ),
-        (
-            Path::Exact("/old".into()),
-            spec::Redirect { path: Some("/new".into()), ..to() },
-            "a",
-            "/old?q",
-            "http://a/new?q",
-        ),
-        (
-            Path::Regex("/o.*".into()),
-            spec::Redirect { path: Some("/new".into()), ..to() },
-            "a",
-            "/old",
-            "http://a/new",
-        ),
-    ];
-    for (path, redirect, host, target, expected) in cases {
-        let head = format!("GET {target} HTTP/1.1\nhost: {host}\n\n");
-        assert_eq!(location(path, redirect, &head), expected, "{host}{target}");
-    }
+fn ports_of_locations() {
+    let https = || spec::Redirect { scheme: Some("https".into()), ..redirect() };
+    let port = |port: u16| spec::Redirect { port: Some(port), ..redirect() };
+    assert_eq!(located(https(), "a", "/x?q"), "https://a/x?q");
+    assert_eq!(located(https(), "a:8080", "/"), "https://a/", "another scheme drops the port");
+    let same_scheme = spec::Redirect { scheme: Some("http".into()), path: Some("/n".into()), ..redirect() };
+    assert_eq!(located(same_scheme, "a:81", "/x"), "http://a:81/n/x");
+    assert_eq!(located(spec::Redirect { port: Some(8443), ..https() }, "a:80", "/"), "https://a:8443/");
+    assert_eq!(located(spec::Redirect { port: Some(443), ..https() }, "a", "/"), "https://a/");
+    assert_eq!(located(port(80), "a:81", "/"), "http://a/");
+    assert_eq!(
+        located(spec::Redirect { strip_query: true, ..port(82) }, "[::1]:1", "/?q"),
+        "http://[::1]:82/"
+    );
+}
+
+#[test]
+fn hosts_of_locations() {
+    let host = |host: &str| spec::Redirect { host: Some(host.into()), ..redirect() };
+    assert_eq!(located(host("b.example"), "a:81", "/x"), "http://b.example:81/x");
+    assert_eq!(located(host("b.example:82"), "a:81", "/x"), "http://b.example:82/x");
+    assert_eq!(located(host("[::2]:82"), "[::1]", "/"), "http://[::2]:82/");
+    assert_eq!(located(host("b.example"), "a", "//x/../y"), "http://b.example/y");
+}
+
+#[test]
+fn paths_of_locations() {
+    let to = || spec::Redirect { path: Some("/new".into()), ..redirect() };
+    assert_eq!(location(Path::Prefix("/old".into()), to(), &get("/old/x?q")), "http://a/new/x?q");
+    assert_eq!(location(Path::Exact("/old".into()), to(), &get("/old?q")), "http://a/new?q");
+    assert_eq!(location(Path::Regex("/o.*".into()), to(), &get("/old")), "http://a/new");
 }
 
 #[test]
