@@ -308,6 +308,7 @@ fn route(random: &mut Random, place: usize, listeners: &[Arc<str>], clusters: &[
         route.request_fields = edits(random);
         route.timeout_ms = random.pick(&[0, 1, 15_000, 90_000]);
         route.try_timeout_ms = random.maybe(Random::ms);
+        route.try_idle_ms = random.maybe(Random::ms);
         route.idle_ms = random.maybe(Random::ms);
         route.duration_max_ms = random.maybe(Random::ms);
         route.retry = Retry { max: random.below(11) as u32 };

@@ -203,7 +203,8 @@ impl<D: Driver> Worker<D> {
             if exchange.response.answer == Answer::Done {
                 self.finish_exchange_of(key);
             } else if let Some(attempt) = &exchange.attempt {
-                let upstream = attempt.upstream;
+                let (upstream, deadline) = (attempt.upstream, exchange.deadline());
+                self.set_deadline(key, deadline);
                 self.resume_upstream(upstream);
             }
         }

@@ -145,6 +145,8 @@ pub(crate) struct Exchange {
     pub(crate) started: Micros,
     pub(crate) last_moved: Micros,
     pub(crate) idle_ms: u64,
+    /// 0 = none.
+    pub(crate) try_idle_ms: u64,
     /// Absolute deadlines; `Micros::MAX` = none.
     pub(crate) times_out_at: Micros,
     pub(crate) body_due_at: Micros,
@@ -158,13 +160,29 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
+    /// When an upstream that is waited for has been silent for too long.
+    pub(crate) fn silent_until(&self) -> Micros {
+        match self.request.done && !self.up_blocked && !self.down_blocked && self.attempt.is_some() {
+            true => after_ms(self.last_moved, self.try_idle_ms),
+            false => Micros::MAX,
+        }
+    }
+
     /// The earliest time at which this exchange must be looked at.
     pub(crate) fn deadline(&self) -> Micros {
-        let idle = self.last_moved.saturating_add(self.idle_ms.saturating_mul(1_000));
+        let idle = after_ms(self.last_moved, self.idle_ms);
         let attempt = self.attempt.as_ref().map_or(Micros::MAX, |a| a.times_out_at);
-        [idle, attempt, self.times_out_at, self.body_due_at, self.ends_at, self.half_closed_until]
-            .into_iter()
-            .fold(Micros::MAX, Micros::min)
+        [
+            idle,
+            attempt,
+            self.silent_until(),
+            self.times_out_at,
+            self.body_due_at,
+            self.ends_at,
+            self.half_closed_until,
+        ]
+        .into_iter()
+        .fold(Micros::MAX, Micros::min)
     }
 }
 

@@ -86,6 +86,7 @@ impl<D: Driver> Worker<D> {
             started: now,
             last_moved: now,
             idle_ms,
+            try_idle_ms: 0,
             times_out_at: u64::MAX,
             body_due_at: after_ms(now, body_ms),
             ends_at: u64::MAX,
@@ -189,6 +190,7 @@ impl<D: Driver> Worker<D> {
         exchange.route = Some(route_id);
         let spec = &route.spec;
         exchange.idle_ms = spec.idle_ms.unwrap_or(exchange.idle_ms);
+        exchange.try_idle_ms = spec.try_idle_ms.unwrap_or(0);
         exchange.ends_at = after_ms(exchange.started, spec.duration_max_ms.unwrap_or(0));
         exchange.request.upgrade = head.upgrade.is_some_and(|u| route.allows_upgrade(u.of(buf.bytes())));
         let cluster = match &route.action {

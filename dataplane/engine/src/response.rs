@@ -384,6 +384,10 @@ impl<D: Driver> Worker<D> {
             let broken = Broken { cause: Cause::TimedOut, status: 504, flag, reason: "try_timeout" };
             return self.attempt_failed(key, xkey, broken);
         }
+        if exchange.silent_until() <= now && exchange.times_out_at > now && exchange.ends_at > now {
+            let reply = Reply::plain(504, Flag::UpstreamRequestTimeout, "try_idle_timeout");
+            return self.fail_exchange(key, xkey, &reply);
+        }
         let waits_for_client = !exchange.request.done && !exchange.up_blocked && exchange.attempt.is_some();
         let reply = if exchange.ends_at <= now {
             Reply::refuse(504, Flag::DurationTimeout, "duration_timeout")

@@ -363,6 +363,8 @@ pub struct Route {
     pub timeout_ms: u64,
     /// One attempt, likewise. `None` = no limit but `timeout_ms`.
     pub try_timeout_ms: Option<u64>,
+    /// While one attempt's answer is awaited or arriving, the upstream may be silent this long. `None` = the stream's idle time.
+    pub try_idle_ms: Option<u64>,
     /// Overrides the listener's `stream_idle_ms`.
     pub idle_ms: Option<u64>,
     /// Longest life of an exchange, bodies and tunnels included. `None` = no limit.
@@ -387,6 +389,7 @@ impl Route {
             response_fields: FieldEdits::default(),
             timeout_ms: 15_000,
             try_timeout_ms: None,
+            try_idle_ms: None,
             idle_ms: None,
             duration_max_ms: None,
             retry: Retry::default(),

@@ -217,6 +217,15 @@ impl Section for Draft {
         )
         .only(Only::Forward),
         Key::<Self>::optional(
+            "try_idle_timeout",
+            Kind::Duration { min: 1, max: 30 * DAY_MS },
+            "off",
+            |draft, value| draft.route.try_idle_ms = value.opt_int(),
+            |draft| draft.route.try_idle_ms.into(),
+            "How long the upstream may be silent while an attempt's answer is awaited or arrives. Then: 504, or the answer is cut off.",
+        )
+        .only(Only::Forward),
+        Key::<Self>::optional(
             "idle_timeout",
             Kind::Duration { min: 1, max: 30 * DAY_MS },
             "inherit",

@@ -51,6 +51,7 @@ pub(crate) fn route(name: &str, matches: Match) -> spec::Route {
         response_fields: spec::FieldEdits::default(),
         timeout_ms: 15_000,
         try_timeout_ms: None,
+        try_idle_ms: None,
         idle_ms: None,
         duration_max_ms: None,
         retry: spec::Retry::default(),
