@@ -255,6 +255,8 @@ impl Entry {
         if ending.announced {
             return match self.runs.is_empty() {
                 true => Ok("not answered: behind the end of the connection"),
+                // Answers that the network had delayed end with their connection.
+                false if rough => Ok("cut off: the answer was lost with the connection"),
                 false => {
                     Err("executed behind an announced end of the connection, or a broken exchange".into())
                 }

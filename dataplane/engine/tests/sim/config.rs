@@ -7,6 +7,8 @@ use ringway_policy::compile::Resolved;
 use ringway_policy::snapshot::Snapshot;
 use ringway_policy::spec;
 
+use super::tcp::Introduces;
+
 /// What varies from one configuration to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -16,6 +18,9 @@ pub struct Shape {
     pub extra: bool,
     /// The TCP listener relays inside the driver.
     pub splice: bool,
+    /// The TCP listener takes PROXY protocol headers; TCP servers get them. Never changes in a run.
+    pub proxy_in: bool,
+    pub proxy_out: Introduces,
 }
 
 /// Limits of time in every run. Milliseconds.
@@ -47,6 +52,10 @@ pub fn tcp_endpoint() -> Addr {
     place(4000)
 }
 
+pub fn upgrade_endpoint() -> Addr {
+    place(4001)
+}
+
 fn place(port: u16) -> Addr {
     Addr::Inet(([127, 0, 0, 1], port).into())
 }
@@ -70,17 +79,29 @@ pub fn spec(shape: &Shape) -> spec::Spec {
     };
     let mut listeners =
         vec![listener("web", web(), http()), listener("tcp", tcp(), spec::Protocol::Tcp(tcp_protocol))];
+    if shape.proxy_in {
+        listeners[1].proxy_protocol = spec::ProxyProtocolIn::Optional;
+    }
     if shape.extra {
         listeners.push(listener("extra", extra(), http()));
     }
+    let proxy_protocol = match shape.proxy_out {
+        Introduces::Not => spec::ProxyProtocolOut::Off,
+        Introduces::V1 => spec::ProxyProtocolOut::V1,
+        Introduces::V2 => spec::ProxyProtocolOut::V2,
+    };
     let access_log = Some(spec::AccessLog { path: None, format: spec::LogFormat::Json });
     spec::Spec {
         process: spec::Process { access_log, ..spec::Process::default() },
         listeners,
-        routes: vec![route()],
+        routes: vec![
+            route("all", "/", "app"),
+            spec::Route { upgrade: vec!["websocket".into()], ..route("upgrades", "/ws", "ws") },
+        ],
         clusters: vec![
             cluster("app", shape.endpoints.iter().map(|n| endpoint(*n)).collect()),
-            cluster("raw", vec![tcp_endpoint()]),
+            cluster("ws", vec![upgrade_endpoint()]),
+            spec::Cluster { proxy_protocol, ..cluster("raw", vec![tcp_endpoint()]) },
         ],
     }
 }
@@ -105,12 +126,12 @@ fn listener(name: &str, address: Addr, protocol: spec::Protocol) -> spec::Listen
     }
 }
 
-fn route() -> spec::Route {
+fn route(name: &str, prefix: &str, cluster: &str) -> spec::Route {
     spec::Route {
-        name: "all".into(),
+        name: name.into(),
         listeners: Vec::new(),
-        matches: spec::Match::default(),
-        action: spec::Action::Cluster("app".into()),
+        matches: spec::Match { path: spec::Path::Prefix(prefix.into()), ..spec::Match::default() },
+        action: spec::Action::Cluster(cluster.into()),
         rewrite_path: None,
         rewrite_host: None,
         request_fields: spec::FieldEdits::default(),

@@ -130,8 +130,8 @@ fn runs_with_faults_second_half() {
 #[test]
 #[ignore = "as long as it is asked to be"]
 fn more_runs() {
-    let first = 1_000;
-    all(replayed().unwrap_or(first)..first + number("RINGWAY_SIM_RUNS").unwrap_or(1_000));
+    let first = replayed().unwrap_or(1_000);
+    all(first..first + number("RINGWAY_SIM_RUNS").unwrap_or(1_000));
 }
 
 #[test]

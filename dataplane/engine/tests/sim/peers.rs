@@ -8,7 +8,7 @@ use ringway_driver::sim::{EndId, Network, Notice, Rng};
 use super::book::{Book, Ending, Outcome};
 use super::client::{Alive, Client, Script};
 use super::plan::Plan;
-use super::tcp::{TcpPeer, Tunnel, TunnelPlan, Tunnels};
+use super::tcp::{Introduces, TcpPeer, Tunnel, TunnelPlan, Tunnels};
 use super::upstream::Serving;
 
 /// What a peer works with.
@@ -57,7 +57,9 @@ enum Peer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Serves {
     Http,
-    Tcp,
+    Tcp(Introduces),
+    /// Upgrades.
+    Upgrade,
 }
 
 /// What the planner of connections must know.
@@ -117,9 +119,8 @@ impl Peers {
 
     pub fn connect_tcp(&mut self, slot: usize, to: &Addr, id: u64, plan: TunnelPlan) {
         let end = self.net.connect(to);
-        let tunnel = Tunnel { plan, server: None, over: false };
-        self.tunnels.insert(id, tunnel);
-        self.peers.insert(end, Peer::Tcp(Box::new(TcpPeer::client(slot, end, id))));
+        self.peers.insert(end, Peer::Tcp(Box::new(TcpPeer::client(slot, end, id, &plan))));
+        self.tunnels.insert(id, Tunnel { plan, server: None, over: false });
     }
 
     /// Clients with a connection.
@@ -190,7 +191,8 @@ impl Peers {
         while let Some((end, _)) = self.net.accept(listener) {
             let peer = match serves {
                 Serves::Http => Peer::Upstream(Box::new(Serving::new(end))),
-                Serves::Tcp => Peer::Tcp(Box::new(TcpPeer::server(end))),
+                Serves::Tcp(introduces) => Peer::Tcp(Box::new(TcpPeer::server(end, false, introduces))),
+                Serves::Upgrade => Peer::Tcp(Box::new(TcpPeer::server(end, true, Introduces::Not))),
             };
             self.peers.insert(end, peer);
             self.let_act(end);

@@ -16,7 +16,7 @@ use super::config::{self, Shape};
 use super::log;
 use super::peers::{Event, Peers, Serves};
 use super::plan::Plan;
-use super::tcp::TunnelPlan;
+use super::tcp::{Introduces, TunnelPlan};
 
 /// What kind of run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,6 +163,8 @@ impl Run {
                 endpoints: vec![0, 1, 2],
                 extra: rng.chance(500_000),
                 splice: rng.chance(500_000),
+                proxy_in: rng.chance(300_000),
+                proxy_out: *rng.pick(&[Introduces::Not, Introduces::Not, Introduces::V1, Introduces::V2]),
             },
             current: None,
             generation: 0,
@@ -190,7 +192,8 @@ impl Run {
         for number in 0..3 {
             self.peers.serve(&config::endpoint(number), Serves::Http);
         }
-        self.peers.serve(&config::tcp_endpoint(), Serves::Tcp);
+        self.peers.serve(&config::tcp_endpoint(), Serves::Tcp(self.shape.proxy_out));
+        self.peers.serve(&config::upgrade_endpoint(), Serves::Upgrade);
         let mut listeners = vec![self.bind("web", &config::web()), self.bind("tcp", &config::tcp())];
         if self.shape.extra {
             listeners.push(self.bind("extra", &config::extra()));
@@ -299,8 +302,12 @@ impl Run {
             self.tunnels_left -= 1;
             self.connections += 1;
             // Numbers apart from those of exchanges.
-            let (id, plan) = ((1 << 32) + self.connections, TunnelPlan::draw(&mut self.rng, trouble * 2));
-            return self.peers.connect_tcp(slot, &config::tcp(), id, plan);
+            let id = (1 << 32) + self.connections;
+            let upgrade = self.rng.chance(400_000);
+            let proxied = self.shape.proxy_in && !upgrade && self.rng.chance(500_000);
+            let plan = TunnelPlan::draw(&mut self.rng, trouble * 2, upgrade, proxied);
+            let to = if upgrade { config::web() } else { config::tcp() };
+            return self.peers.connect_tcp(slot, &to, id, plan);
         }
         self.connections += 1;
         let to = if self.shape.extra && self.rng.chance(300_000) { config::extra() } else { config::web() };
@@ -361,7 +368,8 @@ impl Run {
             endpoints.push(0);
         }
         let before = self.shape.extra;
-        self.shape = Shape { endpoints, extra: self.rng.chance(500_000), splice: self.rng.chance(500_000) };
+        let (extra, splice) = (self.rng.chance(500_000), self.rng.chance(500_000));
+        self.shape = Shape { endpoints, extra, splice, ..self.shape.clone() };
         let mut listeners = Vec::new();
         if self.shape.extra && !before {
             listeners.push(self.bind("extra", &config::extra()));
@@ -390,7 +398,8 @@ impl Run {
 
     /// Without clients nothing is held but pooled connections, and these not for ever.
     fn settle(&mut self) {
-        self.idle(500_000);
+        // A client that left in the middle may be waited for (or its upstream, that stands still) up to a time limit.
+        self.idle((config::TIMEOUT_MS + 1_000) * 1_000);
         if !self.is_clean() {
             return;
         }

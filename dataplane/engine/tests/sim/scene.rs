@@ -7,6 +7,7 @@ use ringway_driver::{Addr, Driver, Handle};
 use ringway_engine::{Command, Shared, Status, Worker, WorkerConfig};
 
 use super::config::{self, Shape};
+use super::tcp::Introduces;
 
 /// A worker with listeners `web`, `extra` and `tcp`, one HTTP endpoint and one TCP endpoint, both played by hand. Everything takes
 /// 100 us from one end to the other.
@@ -37,7 +38,8 @@ impl Scene {
     /// Publishes a configuration with or without the listener `extra`.
     pub fn publish(&mut self, extra: bool, listeners: Vec<(Arc<str>, Handle)>) {
         self.generation += 1;
-        let shape = Shape { endpoints: vec![0], extra, splice: false };
+        let shape =
+            Shape { endpoints: vec![0], extra, splice: false, proxy_in: false, proxy_out: Introduces::Not };
         let snapshot = config::snapshot(&shape, None, self.generation).expect("a good configuration");
         self.shared.send(Command::Publish { snapshot, listeners });
     }
