@@ -69,7 +69,11 @@ impl<D: Driver> Buggy<D> {
     }
 
     fn spoil(&mut self, done: Done) -> Option<Done> {
+        let of_kept = |sock: Sock| self.kept.as_ref().is_some_and(|(kept, _)| *kept == sock);
         match done {
+            // Whoever gave the connection up hears nothing of it.
+            Done::Sent { sock, .. } | Done::PeerClosed { sock } if of_kept(sock) => None,
+            Done::Failed { sock, .. } | Done::Ended { sock } if of_kept(sock) => None,
             Done::Received { sock, mut buf, more } => {
                 if self.shows(Bug::BufferLeaked) {
                     std::mem::forget(self.inner.pool().take(Class::K4));

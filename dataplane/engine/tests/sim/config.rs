@@ -129,19 +129,9 @@ fn listener(name: &str, address: Addr, protocol: spec::Protocol) -> spec::Listen
 fn route(name: &str, prefix: &str, cluster: &str) -> spec::Route {
     spec::Route {
         name: name.into(),
-        listeners: Vec::new(),
         matches: spec::Match { path: spec::Path::Prefix(prefix.into()), ..spec::Match::default() },
-        action: spec::Action::Cluster(cluster.into()),
-        rewrite_path: None,
-        rewrite_host: None,
-        request_fields: spec::FieldEdits::default(),
-        response_fields: spec::FieldEdits::default(),
         timeout_ms: TIMEOUT_MS,
-        try_timeout_ms: None,
-        idle_ms: None,
-        duration_max_ms: None,
-        retry: spec::Retry::default(),
-        upgrade: Vec::new(),
+        ..spec::Route::to(spec::Action::Cluster(cluster.into()))
     }
 }
 

@@ -21,7 +21,7 @@ const LATER: [u64; 8] = [3, 8, 13, 18, 23, 28, 33, 38];
 
 #[test]
 fn a_dirty_connection_in_the_pool_is_caught() {
-    caught(Bug::PooledDirty, EARLY, &["came for exchange", "wrong at byte", "before exchange"]);
+    caught(Bug::PooledDirty, EARLY, &["came for exchange", "wrong at byte", "before exchange", "chunk size"]);
 }
 
 #[test]

@@ -118,19 +118,7 @@ impl Options {
 impl Run {
     fn new(options: Options) -> Result<Run, String> {
         let mut rng = Rng::new(options.seed);
-        let faults = match options.weather {
-            Weather::Calm => FaultPlan::none(),
-            Weather::Harmless => FaultPlan::harmless(),
-            Weather::Storm => FaultPlan::storm(),
-        };
-        let network = NetworkOptions {
-            send_buffer: *rng.pick(&[16 << 10, 64 << 10, 256 << 10]),
-            receive_buffer: *rng.pick(&[8 << 10, 64 << 10, 128 << 10]),
-            faults,
-            ..NetworkOptions::default()
-        };
-        let net = Network::new(rng.next_u64(), network);
-        net.keep_log(options.log_lines);
+        let net = network(&options, &mut rng);
         let findings = Findings::default();
         let (bug, after) = options.bug.map_or((None, 0), |(bug, after)| (Some(bug), after));
         let sim = Sim::with_options(&net, SimOptions::default());
@@ -483,6 +471,24 @@ impl Run {
         }
         log::check(&self.log, &mut self.peers.book);
     }
+}
+
+/// The network of a run.
+fn network(options: &Options, rng: &mut Rng) -> Network {
+    let faults = match options.weather {
+        Weather::Calm => FaultPlan::none(),
+        Weather::Harmless => FaultPlan::harmless(),
+        Weather::Storm => FaultPlan::storm(),
+    };
+    let network = NetworkOptions {
+        send_buffer: *rng.pick(&[16 << 10, 64 << 10, 256 << 10]),
+        receive_buffer: *rng.pick(&[8 << 10, 64 << 10, 128 << 10]),
+        faults,
+        ..NetworkOptions::default()
+    };
+    let net = Network::new(rng.next_u64(), network);
+    net.keep_log(options.log_lines);
+    net
 }
 
 /// Opaque connections of a run.

@@ -281,7 +281,10 @@ impl TcpPeer {
                 if !head.starts_with("http/1.1 101 ") || !head.contains("\r\nupgrade: websocket\r\n") {
                     return match cx.book.rough && [" 408 ", " 502 ", " 503 ", " 504 "].contains(&&head[8..13])
                     {
-                        true => Ok(self.refused(cx)),
+                        true => {
+                            self.refused(cx);
+                            Ok(())
+                        }
                         false => Err(format!("upgrade answered {head:?}")),
                     };
                 }
