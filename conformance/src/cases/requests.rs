@@ -13,6 +13,7 @@ pub fn requests() -> Vec<RequestCase> {
     line_endings(&mut cases);
     request_lines(&mut cases);
     targets(&mut cases);
+    paths(&mut cases);
     hosts(&mut cases);
     fields(&mut cases);
     lengths(&mut cases);
@@ -167,6 +168,9 @@ fn targets(c: &mut Cases) {
         "GET http://example.com HTTP/1.1\r\nHost: example.com\r\n\r\n",
         Passed(&["GET / HTTP/1.1\r\n"], &[]),
     );
+}
+
+fn paths(c: &mut Cases) {
     case(
         c,
         "dot segments do not leave the root",
