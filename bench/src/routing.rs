@@ -9,9 +9,7 @@ use ringway_policy::lb::Balancer;
 use ringway_policy::rng::Rng;
 use ringway_policy::route::{MatchScratch, Request};
 use ringway_policy::snapshot::{RouteTable, Snapshot};
-use ringway_policy::spec::{
-    self, Action, Address, Cluster, Endpoint, FieldEdits, Lb, Match, Path, Route, Spec,
-};
+use ringway_policy::spec::{self, Action, Address, Cluster, Endpoint, Lb, Match, Path, Route, Spec};
 use ringway_wire::h1::{self, Limits, Relaxations};
 use ringway_wire::http::RequestHead;
 
@@ -126,22 +124,8 @@ fn route(service: usize, by: By) -> Route {
         By::Path => (Some("example.org".into()), Path::Prefix(format!("/{name}").into())),
         By::Regex => (Some("example.org".into()), Path::Regex(format!("/{name}/v[0-9]+/.*").into())),
     };
-    Route {
-        name: name.clone(),
-        listeners: Vec::new(),
-        matches: Match { host, path, ..Match::default() },
-        action: Action::Cluster(name),
-        rewrite_path: None,
-        rewrite_host: None,
-        request_fields: FieldEdits::default(),
-        response_fields: FieldEdits::default(),
-        timeout_ms: 15_000,
-        try_timeout_ms: None,
-        idle_ms: None,
-        duration_max_ms: None,
-        retry: spec::Retry::default(),
-        upgrade: Vec::new(),
-    }
+    let action = Action::Cluster(name.clone());
+    Route { name, matches: Match { host, path, ..Match::default() }, ..Route::to(action) }
 }
 
 fn cluster(name: &str, endpoints: usize, lb: Lb) -> Cluster {

@@ -9,28 +9,14 @@ use ringway_policy::rng::Rng;
 use ringway_policy::route::{MatchScratch, Request};
 use ringway_policy::snapshot::{Action, Snapshot};
 use ringway_policy::spec::{
-    self, Address, Endpoint, FieldEdits, Lb, Match, Path, Protocol, Route, Spec, ValueIs, ValueMatch,
+    self, Address, Endpoint, Lb, Match, Path, Protocol, Route, Spec, ValueIs, ValueMatch,
 };
 use ringway_wire::h1::{Limits, Relaxations, parse_request};
 use ringway_wire::http::RequestHead;
 
 fn route(name: &str, matches: Match) -> Route {
-    Route {
-        name: name.into(),
-        listeners: Vec::new(),
-        matches,
-        action: spec::Action::Split(vec![("one".into(), 3), ("two".into(), 1)]),
-        rewrite_path: None,
-        rewrite_host: None,
-        request_fields: FieldEdits::default(),
-        response_fields: FieldEdits::default(),
-        timeout_ms: 15_000,
-        try_timeout_ms: None,
-        idle_ms: None,
-        duration_max_ms: None,
-        retry: spec::Retry::default(),
-        upgrade: Vec::new(),
-    }
+    let action = spec::Action::Split(vec![("one".into(), 3), ("two".into(), 1)]);
+    Route { name: name.into(), matches, ..Route::to(action) }
 }
 
 fn on(host: &str, path: Path) -> Match {
