@@ -73,18 +73,22 @@ impl Names {
     /// Follows exactly these names from now on (each with the lowest time between two look-ups): new ones are looked up
     /// at once, others no longer. Must be called on the runtime.
     pub fn follow(&mut self, wanted: &BTreeMap<Arc<str>, Duration>) {
-        self.entries.retain(|name, entry| wanted.get(name) == Some(&entry.refresh_min));
+        self.entries.retain(|name, _| wanted.contains_key(name));
         for (name, refresh_min) in wanted {
-            if !self.entries.contains_key(name) {
-                let entry = self.start(name.clone(), *refresh_min);
-                self.entries.insert(name.clone(), entry);
+            if self.entries.get(name).is_none_or(|entry| entry.refresh_min != *refresh_min) {
+                self.start(name.clone(), *refresh_min);
             }
         }
     }
 
-    /// Reads the system's resolver configuration again with the next new name.
+    /// Reads the system's resolver configuration again and looks every name up anew; what is known stays until then.
     pub fn refresh_servers(&mut self) {
         self.resolver = None;
+        let names: Vec<_> =
+            self.entries.iter().map(|(name, entry)| (name.clone(), entry.refresh_min)).collect();
+        for (name, refresh_min) in names {
+            self.start(name, refresh_min);
+        }
     }
 
     /// Takes an outcome in. True when the addresses of the name changed.
@@ -126,21 +130,26 @@ impl Names {
         empty.map(|(name, entry)| (name.clone(), why(entry))).collect()
     }
 
-    fn start(&mut self, name: Arc<str>, refresh_min: Duration) -> Entry {
+    /// Starts following a name, or starts over; its addresses stay until they are known to be others.
+    fn start(&mut self, name: Arc<str>, refresh_min: Duration) {
         let mut entry =
             Entry { task: None, refresh_min, answered: false, addresses: Vec::new(), error: None };
+        if let Some(mut old) = self.entries.remove(&name) {
+            entry.answered = old.answered;
+            entry.addresses = std::mem::take(&mut old.addresses);
+        }
         if self.resolver.is_none() {
             self.resolver =
-                build(self.servers.as_deref()).map_err(|error| entry.error = Some(error.to_string())).ok();
+                build(self.servers.as_deref()).map_err(|error| entry.error = Some(describe(&error))).ok();
         }
         match &self.resolver {
             Some(resolver) => {
-                let task = tokio::spawn(follow(resolver.clone(), name, refresh_min, self.updates.clone()));
-                entry.task = Some(task.abort_handle());
+                let task = follow(resolver.clone(), name.clone(), refresh_min, self.updates.clone());
+                entry.task = Some(tokio::spawn(task).abort_handle());
             }
             None => entry.answered = true,
         }
-        entry
+        self.entries.insert(name, entry);
     }
 }
 

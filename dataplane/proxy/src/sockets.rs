@@ -47,11 +47,25 @@ struct Key {
     steering: bool,
 }
 
+/// The file of a bound unix socket; dropping it removes the file, unless somebody replaced it.
 #[derive(Debug)]
-struct UnixFile {
+pub struct UnixFile {
     path: Arc<str>,
     device: u64,
     inode: u64,
+}
+
+impl UnixFile {
+    /// Takes charge of the file a socket was just bound to.
+    pub fn of(path: Arc<str>) -> std::io::Result<UnixFile> {
+        let metadata = std::fs::symlink_metadata(&*path)?;
+        Ok(UnixFile { device: metadata.dev(), inode: metadata.ino(), path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Arc<str> {
+        &self.path
+    }
 }
 
 /// Why a listener has no socket.
@@ -116,39 +130,21 @@ impl Sockets {
         Ok(prepared)
     }
 
-    /// Puts prepared sockets in force. Returns the names of the fresh ones. Sockets of listeners no longer named lose the
-    /// process's own descriptor here, so that the worker's close, after emptying the accept queue, is the last one.
-    pub fn install(&mut self, prepared: Prepared, listeners: &[&Listener]) -> Vec<Arc<str>> {
+    /// Puts prepared sockets in force. Sockets of listeners no longer named lose the process's own descriptor here, so that
+    /// the worker's close, after emptying the accept queue, is the last one.
+    pub fn install(&mut self, prepared: Prepared, listeners: &[&Listener]) {
         self.bound.retain(|name, _| listeners.iter().any(|listener| listener.name == *name));
-        let names = prepared.fresh.keys().cloned().collect();
         self.bound.extend(prepared.fresh);
-        names
     }
 
-    /// A descriptor for one worker, for each listener named.
-    pub fn handles<'a>(
-        &self,
-        worker: usize,
-        names: impl IntoIterator<Item = &'a Arc<str>>,
-    ) -> std::io::Result<Vec<(Arc<str>, Handle)>> {
-        let mut handles = Vec::new();
-        for name in names {
-            let Some(bound) = self.bound.get(name) else { continue };
-            let socket = bound.sockets.get(worker).or(bound.sockets.first());
-            let socket = socket.ok_or_else(|| Error::from(ErrorKind::NotFound))?;
-            handles.push((name.clone(), Handle::Fd(socket.try_clone()?)));
-        }
-        Ok(handles)
+    /// A descriptor of every listener for one worker.
+    pub fn handles(&self, worker: usize) -> std::io::Result<Vec<(Arc<str>, Handle)>> {
+        self.bound.iter().map(|(name, bound)| Ok((name.clone(), bound.handle(worker)?))).collect()
     }
 
     /// Listener names and the addresses they are really bound to.
     pub fn addresses(&self) -> impl Iterator<Item = (&Arc<str>, &Address)> {
         self.bound.iter().map(|(name, bound)| (name, &bound.actual))
-    }
-
-    /// All names.
-    pub fn names(&self) -> Vec<Arc<str>> {
-        self.bound.keys().cloned().collect()
     }
 
     /// Gives up the process's own descriptors: the workers' are the last ones. Unix socket files are removed.
@@ -157,7 +153,20 @@ impl Sockets {
     }
 }
 
+impl Prepared {
+    /// A descriptor of every fresh listener for one worker.
+    pub fn handles(&self, worker: usize) -> std::io::Result<Vec<(Arc<str>, Handle)>> {
+        self.fresh.iter().map(|(name, bound)| Ok((name.clone(), bound.handle(worker)?))).collect()
+    }
+}
+
 impl Bound {
+    fn handle(&self, worker: usize) -> std::io::Result<Handle> {
+        let socket = self.sockets.get(worker).or(self.sockets.first());
+        let socket = socket.ok_or_else(|| Error::from(ErrorKind::NotFound))?;
+        Ok(Handle::Fd(socket.try_clone()?))
+    }
+
     fn bind(key: Key, workers: usize, ours: bool) -> std::io::Result<Bound> {
         match &key.address {
             Address::Inet(address) => Bound::bind_inet(*address, key.clone(), workers, ours),
@@ -197,8 +206,7 @@ impl Bound {
 
     fn bind_unix(path: Arc<str>, key: Key, ours: bool) -> std::io::Result<Bound> {
         let socket = unix_socket(&path, ours)?;
-        let metadata = std::fs::metadata(&*path)?;
-        let file = UnixFile { path: path.clone(), device: metadata.dev(), inode: metadata.ino() };
+        let file = UnixFile::of(path.clone())?;
         Ok(Bound { key, actual: Address::Unix(path), sockets: vec![socket.into()], _file: Some(file) })
     }
 }
@@ -337,11 +345,14 @@ mod tests {
         let before = actual(&sockets, "web");
         let more = listener("more", loopback());
         let prepared = sockets.prepare(&[&web, &more], 2, false).expect("binds");
-        assert_eq!(sockets.install(prepared, &[&web, &more]), [Arc::from("more")]);
+        assert_eq!(prepared.handles(1).expect("has descriptors").len(), 1);
+        sockets.install(prepared, &[&web, &more]);
+        assert_eq!(sockets.handles(0).expect("has descriptors").len(), 2);
         assert_eq!(actual(&sockets, "web"), before);
         let prepared = sockets.prepare(&[&more], 2, false).expect("binds nothing");
-        assert!(sockets.install(prepared, &[&more]).is_empty());
-        assert_eq!(sockets.names(), [Arc::from("more")]);
+        assert!(prepared.handles(0).expect("has none").is_empty());
+        sockets.install(prepared, &[&more]);
+        assert_eq!(sockets.addresses().map(|(name, _)| &**name).collect::<Vec<_>>(), ["more"]);
         let Address::Inet(gone) = before else { panic!("an IP address") };
         assert_eq!(TcpStream::connect(gone).expect_err("closed").kind(), ErrorKind::ConnectionRefused);
     }

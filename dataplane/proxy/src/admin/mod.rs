@@ -7,6 +7,7 @@ mod views;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc::UnboundedSender};
 
+use crate::sockets::UnixFile;
 use crate::state::State;
 
 /// Connections of one admin or telemetry listener; further ones wait in the kernel's queue.
@@ -57,7 +59,8 @@ pub struct Server {
 
 enum Listener {
     Inet(TcpListener),
-    Unix(UnixListener, Arc<str>),
+    /// With the file, which goes when the listener does.
+    Unix(UnixListener, UnixFile),
 }
 
 impl Server {
@@ -69,10 +72,8 @@ impl Server {
             }
             Address::Unix(path) => {
                 let socket = crate::sockets::unix_socket(path, false)?;
-                Listener::Unix(
-                    UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into())?,
-                    path.clone(),
-                )
+                let listener = UnixListener::from_std(OwnedFd::from(socket).into())?;
+                Listener::Unix(listener, UnixFile::of(path.clone())?)
             }
             Address::Dns(..) => return Err(std::io::ErrorKind::InvalidInput.into()),
         };
@@ -83,7 +84,7 @@ impl Server {
     pub fn address(&self) -> std::io::Result<Address> {
         Ok(match &self.listener {
             Listener::Inet(listener) => Address::Inet(listener.local_addr()?),
-            Listener::Unix(_, path) => Address::Unix(path.clone()),
+            Listener::Unix(_, file) => Address::Unix(file.path().clone()),
         })
     }
 

@@ -316,7 +316,8 @@ impl Control {
                 Exit::Done
             }
             n => {
-                warning!("drain deadline: {n} connections were cut off");
+                let plural = if n == 1 { "connection was" } else { "connections were" };
+                warning!("drain deadline: {n} {plural} cut off");
                 Exit::DrainTimedOut
             }
         })
@@ -324,8 +325,7 @@ impl Control {
 
     fn start_worker(&mut self, number: usize) -> Result<(), String> {
         let shared = Arc::new(Shared::default());
-        let names = self.sockets.names();
-        let listeners = self.sockets.handles(number, &names).map_err(|error| error.to_string())?;
+        let listeners = self.sockets.handles(number).map_err(|error| error.to_string())?;
         let snapshot = self.state.config.borrow().snapshot.clone();
         shared.send(Command::Publish { snapshot, listeners });
         if let Some(log) = &self.log {

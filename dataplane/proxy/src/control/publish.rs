@@ -120,16 +120,14 @@ impl Control {
             let config = self.state.config.borrow();
             compile(&spec, &self.names, Some(&config.snapshot), self.generation + 1)?
         };
+        // A descriptor for each worker while refusing is still possible.
+        let handles: Result<Vec<_>, _> = (0..workers).map(|number| prepared.handles(number)).collect();
+        let handles = handles.map_err(|error| format!("no descriptors for new listeners: {error}"))?;
         self.follow_log(&spec.process)?;
-        let fresh = self.sockets.install(prepared, &listeners);
+        self.sockets.install(prepared, &listeners);
         self.generation += 1;
-        for number in 0..workers {
-            let listeners = self.sockets.handles(number, &fresh).unwrap_or_else(|error| {
-                error!("worker {number} gets no new listener: {error}");
-                Vec::new()
-            });
-            let workers = self.state.workers.borrow();
-            if let Some(worker) = workers.get(number).filter(|worker| worker.running) {
+        for (worker, listeners) in self.state.workers.borrow().iter().zip(handles) {
+            if worker.running {
                 worker.shared.send(Command::Publish { snapshot: snapshot.clone(), listeners });
             }
         }

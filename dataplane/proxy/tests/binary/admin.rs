@@ -85,6 +85,7 @@ fn the_admin_api_works_on_a_unix_socket() {
     let drain = ask(connect_unix(&socket), "POST", "/drain", &[("Host", "x"), ("Content-Length", "0")]);
     assert_eq!(drain.status, 202);
     assert_eq!(ringway.exit_code(), 0);
+    assert!(!socket.exists());
 }
 
 /// The text format: each sample belongs to a family with one HELP and one TYPE in front of it, and no series comes twice.

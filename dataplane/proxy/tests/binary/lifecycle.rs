@@ -82,7 +82,7 @@ fn the_drain_deadline_cuts_off_with_4() {
     let ringway = Ringway::start(&file, &[]);
     let _held = held_request(ringway.address("web"), &upstream);
     ringway.signal(Signal::TERM);
-    ringway.wait_for_log("1 connections were cut off");
+    ringway.wait_for_log("1 connection was cut off");
     assert_eq!(ringway.exit_code(), 4);
 }
 

@@ -4,6 +4,7 @@ mod admin;
 mod cli;
 mod demo;
 mod dns;
+mod docs;
 mod lifecycle;
 mod reload;
 mod support;
