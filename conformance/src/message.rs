@@ -24,6 +24,21 @@ impl Message {
             .unwrap_or(0)
     }
 
+    /// The message as text, a whole chunked body as one chunk: where its chunks begin depends on how the bytes arrived.
+    pub fn normal_text(&self) -> String {
+        let mut text = self.head.clone();
+        if !self.whole || self.field("transfer-encoding").is_none() {
+            text.push_str(&String::from_utf8_lossy(&self.body));
+            return text;
+        }
+        let (data, trailers) = unchunked(&self.body);
+        if !data.is_empty() {
+            text.push_str(&format!("{:x}\r\n{}\r\n", data.len(), String::from_utf8_lossy(&data)));
+        }
+        text.push_str(&format!("0\r\n{}", String::from_utf8_lossy(trailers)));
+        text
+    }
+
     /// The value of a field, any case.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
@@ -88,6 +103,24 @@ fn chunks(bytes: &[u8]) -> (usize, bool) {
     }
 }
 
+/// Data and trailer section (with its empty line) of a whole chunked body.
+fn unchunked(mut bytes: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut data = Vec::new();
+    while let Some(line) = bytes.windows(2).position(|w| w == b"\r\n") {
+        let size = std::str::from_utf8(&bytes[..line])
+            .ok()
+            .and_then(|t| usize::from_str_radix(t, 16).ok())
+            .unwrap_or(0);
+        bytes = &bytes[line + 2..];
+        if size == 0 {
+            break;
+        }
+        data.extend_from_slice(&bytes[..size]);
+        bytes = &bytes[size + 2..];
+    }
+    (data, bytes)
+}
+
 /// The final answer (interim ones skipped) at the front of some bytes, with the bytes in front of its end.
 pub fn answer(bytes: &[u8], bodyless: bool) -> Option<(Message, usize)> {
     let mut at = 0;
@@ -119,6 +152,14 @@ mod tests {
             false,
         );
         assert_eq!(chunked.map(|m| (m.whole, m.body.len())), Some((true, 18)));
+    }
+
+    #[test]
+    fn chunks_are_compared_as_one() {
+        let bytes =
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\nX: y\r\n\r\n";
+        let text = message(bytes, false).map(|m| m.normal_text()).unwrap_or_default();
+        assert!(text.ends_with("\r\n\r\n2\r\nok\r\n0\r\nX: y\r\n\r\n"), "{text:?}");
     }
 
     #[test]

@@ -47,21 +47,27 @@ fn answer_one(client: &mut Client) {
     }
 }
 
-/// What upstream connections received up to (and without) the marker request that this sends.
-fn seen_until_marker(ringway: &Ringway, upstream: &Upstream, number: usize) -> Vec<Vec<u8>> {
+/// What upstream connections received, up to a marker request that this sends and at least `expected` whole requests besides it
+/// (connections end in any order).
+fn seen_until_marker(ringway: &Ringway, upstream: &Upstream, number: usize, expected: usize) -> Vec<Vec<u8>> {
     let marker = format!("GET /marker/{number} HTTP/1.1\r\nHost: marker\r\n\r\n");
     let mut client = Client::connect(ringway.address("web"));
     client.send(marker.as_bytes()).expect("the proxy listens");
     client.read_until(|bytes| message(bytes, false).is_some_and(|m| m.whole));
     let wanted = format!("GET /marker/{number} ");
-    let mut seen = Vec::new();
-    loop {
-        let bytes = upstream.seen(PATIENCE).expect("the marker arrives");
-        if bytes.starts_with(wanted.as_bytes()) {
-            return seen;
+    let (mut seen, mut marked) = (Vec::new(), false);
+    while !marked || whole(&seen).len() < expected {
+        let bytes = upstream.seen(PATIENCE).expect("the marker and the requests arrive");
+        match bytes.starts_with(wanted.as_bytes()) {
+            true => marked = true,
+            false => seen.push(bytes),
         }
-        seen.push(bytes);
     }
+    seen
+}
+
+fn whole(seen: &[Vec<u8>]) -> Vec<&Vec<u8>> {
+    seen.iter().filter(|b| message(b, false).is_some_and(|m| m.whole)).collect()
 }
 
 /// Runs one request case; what was observed, or what was wrong.
@@ -80,8 +86,13 @@ fn run_request(
         return Err(format!("no answer: {:?}", String::from_utf8_lossy(&client.received)));
     };
     let end = if matches!(case.outcome, Outcome::Refused(_)) { Some(client.read_to_end()) } else { None };
-    let seen = seen_until_marker(ringway, upstream, number);
-    let whole: Vec<&Vec<u8>> = seen.iter().filter(|b| message(b, false).is_some_and(|m| m.whole)).collect();
+    let expected = match case.outcome {
+        Outcome::Refused(_) => 0,
+        Outcome::Passed(..) => usize::from(answers[0].status() == 200),
+        Outcome::Answered(_) => answers.iter().filter(|a| a.status() == 200).count(),
+    };
+    let seen = seen_until_marker(ringway, upstream, number, expected);
+    let whole = whole(&seen);
     match &case.outcome {
         Outcome::Refused(statuses) => {
             let status = answers[0].status();
@@ -94,7 +105,8 @@ fn run_request(
             Ok(format!("{status}, closed"))
         }
         Outcome::Passed(with, without) => {
-            let text = whole.first().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+            let text =
+                whole.first().and_then(|b| message(b, false)).map(|m| m.normal_text()).unwrap_or_default();
             let missing = with.iter().find(|t| !text.contains(**t));
             let extra = without.iter().find(|t| text.contains(**t));
             if answers[0].status() != 200 || whole.len() != 1 || missing.is_some() || extra.is_some() {
@@ -141,18 +153,21 @@ fn run_response(
     let request = format!("{} / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n", case.method);
     client.send(request.as_bytes()).expect("the proxy listens");
     let end = client.read_to_end();
+    // What the upstream still sends behind its answer must not meet the next case.
+    upstream.seen(PATIENCE).expect("the upstream's script ends");
     let bodyless = case.method == "HEAD";
-    let received = String::from_utf8_lossy(&client.received).into_owned();
     let Some((answer, used)) = answer(&client.received, bodyless) else {
-        return Err(format!("no answer, {end:?}: {received:?}"));
+        return Err(format!("no answer, {end:?}: {:?}", String::from_utf8_lossy(&client.received)));
     };
+    let interim = String::from_utf8_lossy(&client.received[..used - answer.len]);
+    let received = format!("{interim}{}", answer.normal_text());
     let close_delimited =
         answer.field("transfer-encoding").is_none() && answer.field("content-length").is_none();
     let whole = (answer.whole || close_delimited) && end == End::Closed && used == client.received.len();
     match &case.fate {
         Fate::BadGateway if answer.status() == 502 && whole => Ok("502".into()),
-        Fate::CutOff if answer.status() == 502 && whole => Ok("502".into()),
-        Fate::CutOff if answer.status() == 200 && !whole => Ok("cut off".into()),
+        Fate::CutOff if answer.status() == 502 && whole => Ok("502, or cut off".into()),
+        Fate::CutOff if answer.status() == 200 && !whole => Ok("502, or cut off".into()),
         Fate::Passed(status, with, without)
             if answer.status() == *status
                 && whole
