@@ -10,6 +10,7 @@ mod buggy;
 mod cases;
 mod client;
 mod config;
+mod hostile;
 mod log;
 mod message;
 mod pattern;
@@ -144,4 +145,4 @@ fn the_seed_decides_the_run() {
 }
 
 /// Lines shown of a repeated run that fails.
-const LOG_LINES: usize = 10_000;
+const LOG_LINES: usize = 20_000;

@@ -150,16 +150,17 @@ impl Incoming {
                 false => Ok(None),
             };
         };
-        let text = String::from_utf8(self.buf.drain(..len + 4).collect()).map_err(|e| e.to_string())?;
-        let mut lines = text[..len].split("\r\n");
+        let text: String = self.buf.drain(..len + 4).map(char::from).collect();
+        let text = &text[..text.len() - 4];
+        let mut lines = text.split("\r\n");
         let start = lines.next().unwrap_or("").to_string();
         let mut fields = Vec::new();
         for line in lines {
-            let (name, value) = line.split_once(": ").ok_or(format!("field line {line:?}"))?;
+            let (name, value) = line.split_once(':').ok_or(format!("field line {line:?}"))?;
             if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
                 return Err(format!("field name {name:?}"));
             }
-            fields.push((name.to_ascii_lowercase(), value.to_string()));
+            fields.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_string()));
         }
         let head = Head { start, fields };
         self.state = self.framing(&head, method)?;
@@ -209,7 +210,7 @@ impl Incoming {
         let Some(len) = self.buf.windows(2).position(|w| w == b"\r\n") else { return Ok(None) };
         let mut line: Vec<u8> = self.buf.drain(..len + 2).collect();
         line.truncate(len);
-        String::from_utf8(line).map(Some).map_err(|e| e.to_string())
+        Ok(Some(line.into_iter().map(char::from).collect()))
     }
 }
 

@@ -7,6 +7,7 @@ use ringway_driver::sim::{EndId, Network, Notice, Rng};
 
 use super::book::{Book, Ending, Outcome};
 use super::client::{Alive, Client, Script};
+use super::hostile::Hostile;
 use super::plan::Plan;
 use super::tcp::{Introduces, TcpPeer, Tunnel, TunnelPlan, Tunnels};
 use super::upstream::Serving;
@@ -51,6 +52,7 @@ enum Peer {
     Client(Box<Client>),
     Upstream(Box<Serving>),
     Tcp(Box<TcpPeer>),
+    Hostile(Box<Hostile>),
 }
 
 /// What listens.
@@ -123,10 +125,15 @@ impl Peers {
         self.tunnels.insert(id, Tunnel { plan, server: None, over: false });
     }
 
+    pub fn connect_hostile(&mut self, slot: usize, to: &Addr) {
+        let end = self.net.connect(to);
+        self.peers.insert(end, Peer::Hostile(Box::new(Hostile::new(slot, end, &mut self.rng))));
+    }
+
     /// Clients with a connection.
     pub fn clients(&self) -> usize {
         let is_client = |p: &&Peer| match p {
-            Peer::Client(_) => true,
+            Peer::Client(_) | Peer::Hostile(_) => true,
             Peer::Tcp(tcp) => tcp.slot.is_some(),
             Peer::Upstream(_) => false,
         };
@@ -205,6 +212,7 @@ impl Peers {
             Peer::Client(client) => client.act(cx),
             Peer::Upstream(serving) => serving.act(cx),
             Peer::Tcp(tcp) => tcp.act(cx),
+            Peer::Hostile(hostile) => hostile.act(cx),
         });
         if alive == Alive::Yes {
             self.peers.insert(end, peer);
@@ -213,6 +221,7 @@ impl Peers {
         match peer {
             Peer::Client(mut client) => Some(Event::Http(client.slot, client.leftover())),
             Peer::Tcp(tcp) => tcp.slot.map(Event::Tcp),
+            Peer::Hostile(hostile) => Some(Event::Tcp(hostile.slot)),
             Peer::Upstream(_) => None,
         }
     }

@@ -177,7 +177,7 @@ impl Answer {
             interim: if rng.chance(50_000) { rng.magnitude(3) as u32 } else { 0 },
             early: request_len > 0 && rng.chance(100_000),
             think_us: if rng.chance(300_000) { rng.magnitude(50_000) } else { 0 },
-            pace: rng.chance(100_000).then(|| (len / rng.between(1, 8) + 1, rng.magnitude(20_000))),
+            pace: rng.chance(100_000).then(|| (len / rng.between(1, 8) + 64, rng.magnitude(20_000))),
             then,
             trouble,
         }

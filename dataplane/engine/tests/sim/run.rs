@@ -289,6 +289,9 @@ impl Run {
             }
             self.tunnels_left -= 1;
             self.connections += 1;
+            if self.rng.chance(300_000) {
+                return self.peers.connect_hostile(slot, &config::web());
+            }
             // Numbers apart from those of exchanges.
             let id = (1 << 32) + self.connections;
             let upgrade = self.rng.chance(400_000);
@@ -491,8 +494,8 @@ fn network(options: &Options, rng: &mut Rng) -> Network {
     net
 }
 
-/// Opaque connections of a run.
-const TUNNELS: u64 = 12;
+/// Opaque and hostile connections of a run.
+const TUNNELS: u64 = 16;
 /// Turns in a row that may pass without the clock moving.
 const STANDING_MAX: u64 = 50_000;
 /// Everything must have ended this long after the last fault. Microseconds.

@@ -232,6 +232,9 @@ impl TcpPeer {
                 Read::End => {
                     self.ended = true;
                     self.check_end(cx);
+                    if !self.stages.is_empty() && self.is_client() {
+                        return self.over(cx, "ended before its greeting");
+                    }
                     break;
                 }
                 Read::Failed(_) => return self.over(cx, "broken"),

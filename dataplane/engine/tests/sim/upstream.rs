@@ -24,6 +24,8 @@ pub struct Serving {
     closing: bool,
     /// It reads on and says nothing, for ever.
     mute: bool,
+    /// The request being read names no exchange.
+    stranger: bool,
 }
 
 /// The request being served.
@@ -56,6 +58,7 @@ impl Serving {
             close_at: None,
             closing: false,
             mute: false,
+            stranger: false,
         }
     }
 
@@ -119,6 +122,7 @@ impl Serving {
             match item {
                 Item::Head(head) => self.arrived(cx, &head)?,
                 Item::Body(bytes) => self.take_body(cx, &bytes)?,
+                Item::End if self.stranger => self.answer_stranger(),
                 Item::End => self.complete(cx),
             }
         }
@@ -131,6 +135,11 @@ impl Serving {
         }
         if let Some(current) = &self.current {
             return Err(format!("{:?} before exchange {} was answered", head.start, current.id));
+        }
+        if head.count("x-exchange") == 0 {
+            // A mutation that was a good request.
+            self.stranger = true;
+            return Ok(());
         }
         let id = head
             .field("x-exchange")
@@ -168,6 +177,12 @@ impl Serving {
         });
         self.begin_answer_if_due(cx);
         Ok(())
+    }
+
+    /// A stranger's request is complete.
+    fn answer_stranger(&mut self) {
+        self.writer.bytes(b"HTTP/1.1 200 OK\r\nX-Stranger: yes\r\nContent-Length: 3\r\n\r\nyes");
+        self.stranger = false;
     }
 
     fn take_body(&mut self, cx: &mut Ctx<'_>, bytes: &[u8]) -> Result<(), String> {
