@@ -103,7 +103,8 @@ pub fn clients(flags: &Flags) -> Result<()> {
 fn measure(peer: Peer, connections: usize, programs: &Programs) -> Result<Idle> {
     let scenario = Scenario::H1Small;
     let origin = Origin::start(scenario.origin(), Some(LOAD_CORE))?;
-    let job = Job { work: "h1", origin: origin.address(), extra: &[], core: Some(PROXY_CORE) };
+    let work = if peer.driver().is_some() { "idle" } else { "h1" };
+    let job = Job { work, origin: origin.address(), extra: &[], core: Some(PROXY_CORE) };
     let proxy = Running::start(peer, &job, programs)?;
     let to = proxy.address();
     let mut warm = connect(Ipv4Addr::LOCALHOST, to)?;

@@ -36,6 +36,8 @@ const CONNECTIONS: usize = 32;
 #[derive(Default, Serialize)]
 struct Outcome {
     proxy: &'static str,
+    /// Which listener the load went to.
+    listener: &'static str,
     events: usize,
     completed: u64,
     slowest_ms: f64,
@@ -62,7 +64,7 @@ fn each(
     flags: &Flags,
     kind: &'static str,
     count: usize,
-    work: fn(Peer, usize, &Programs) -> Result<Outcome>,
+    work: fn(Peer, usize, &Programs) -> Result<Vec<Outcome>>,
 ) -> Result<()> {
     let peers = flags.drivers()?;
     let count: usize = flags.get("count", count)?;
@@ -71,7 +73,7 @@ fn each(
     let mut report = Report::new(kind, &peers, &programs)?;
     let mut all = Vec::new();
     for peer in peers {
-        all.push(work(peer, count, &programs).context(peer.name())?);
+        all.extend(work(peer, count, &programs).context(peer.name())?);
     }
     report.section(&format!("{kind} under load"), &table(kind, &all));
     report.figures(kind, &all)?;
@@ -114,14 +116,15 @@ impl Outcome {
     }
 }
 
-fn reloads(peer: Peer, count: usize, programs: &Programs) -> Result<Outcome> {
+fn reloads(peer: Peer, count: usize, programs: &Programs) -> Result<Vec<Outcome>> {
     let scenario = Scenario::H1Small;
     let origin = Origin::start(scenario.origin(), Some(LOAD_CORE))?;
     let first = [("EXTRA", String::new()), ("SECONDS", "15".into())];
     let job = Job { work: "reload", origin: origin.address(), extra: &first, core: Some(PROXY_CORE) };
     let proxy = Running::start(peer, &job, programs)?;
     let second = net::free_address()?;
-    let mut outcome = Outcome { proxy: peer.name(), events: count, ..Outcome::default() };
+    let outcome = |listener| Outcome { proxy: peer.name(), listener, events: count, ..Outcome::default() };
+    let (mut kept, mut changing) = (outcome("kept"), outcome("comes and goes"));
     let main = loads(scenario, proxy.address(), false)?;
     let mut extra = Vec::new();
     for number in 0..count {
@@ -133,20 +136,20 @@ fn reloads(peer: Peer, count: usize, programs: &Programs) -> Result<Outcome> {
         let begin = Instant::now();
         proxy.signal(Signal::HUP)?;
         let seen = wait::until(PATIENCE, || TcpStream::connect(second).is_ok() == added);
-        outcome.slowest_ms = outcome.slowest_ms.max(begin.elapsed().as_secs_f64() * 1e3);
+        changing.slowest_ms = changing.slowest_ms.max(begin.elapsed().as_secs_f64() * 1e3);
         if !seen {
             return Err(Failure::new(format!("reload {} had no effect: {}", number + 1, proxy.log())));
         }
         if added {
             extra = loads(scenario, second, true)?;
         } else {
-            outcome.absorb(std::mem::take(&mut extra))?;
+            changing.absorb(std::mem::take(&mut extra))?;
         }
     }
     wait::pause(BETWEEN);
-    outcome.absorb(extra)?;
-    outcome.absorb(main)?;
-    Ok(outcome)
+    changing.absorb(extra)?;
+    kept.absorb(main)?;
+    Ok(vec![kept, changing])
 }
 
 /// Replaces the config file in one step, as careful tools do.
@@ -160,11 +163,12 @@ fn rewrite(peer: Peer, proxy: &Running, job: &Job<'_>) -> Result<()> {
     fs::rename(&fresh, &path).context("replace the config")
 }
 
-fn drains(peer: Peer, count: usize, programs: &Programs) -> Result<Outcome> {
+fn drains(peer: Peer, count: usize, programs: &Programs) -> Result<Vec<Outcome>> {
     let scenario = Scenario::H1Large;
     let origin = Origin::start(scenario.origin(), Some(LOAD_CORE))?;
     let job = Job { work: "h1", origin: origin.address(), extra: &[], core: Some(PROXY_CORE) };
-    let mut outcome = Outcome { proxy: peer.name(), events: count, ..Outcome::default() };
+    let mut outcome =
+        Outcome { proxy: peer.name(), listener: "drained", events: count, ..Outcome::default() };
     for number in 0..count {
         let mut proxy = Running::start(peer, &job, programs)?;
         let loads = loads(scenario, proxy.address(), true)?;
@@ -178,13 +182,14 @@ fn drains(peer: Peer, count: usize, programs: &Programs) -> Result<Outcome> {
             return Err(Failure::new(format!("drain {}: exit code {code:?}: {}", number + 1, proxy.log())));
         }
     }
-    Ok(outcome)
+    Ok(vec![outcome])
 }
 
 fn table(kind: &str, all: &[Outcome]) -> String {
     let events = format!("{kind}s");
     let mut table = Table::new(&[
         "proxy",
+        "listener",
         &events,
         "requests answered",
         "failed",
@@ -210,7 +215,7 @@ fn table(kind: &str, all: &[Outcome]) -> String {
             errors.late,
         ];
         let cells = counts.iter().map(ToString::to_string).chain([format!("{:.0}", one.slowest_ms)]);
-        table.row([one.proxy.to_string()].into_iter().chain(cells));
+        table.row([one.proxy.to_string(), one.listener.to_string()].into_iter().chain(cells));
     }
     table.render()
 }

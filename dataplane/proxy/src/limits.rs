@@ -21,12 +21,16 @@ pub fn raise_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED).min(UNLIMITED)
 }
 
-/// Downstream connections of one worker: the configured total, or what the descriptor limit allows when each connection
-/// may need one upstream connection, divided over the workers.
+/// Of the descriptors, one in this many is kept for upstream connections even when the file asks for more downstream ones.
+const UPSTREAM_SHARE: u64 = 10;
+
+/// Downstream connections of one worker: what the descriptor limit allows when each connection may need one upstream
+/// connection; or the configured total, which may go beyond that (idle connections need no upstream) as long as a tenth of the
+/// descriptors is left; divided over the workers.
 pub fn connections_per_worker(configured: Option<u64>, open_files: u64, workers: u64, listeners: u64) -> u64 {
     let kept = CONTROL_RESERVE + workers * (WORKER_RESERVE + listeners * 2);
-    let by_descriptors = open_files.saturating_sub(kept) / 2;
-    let total = configured.map_or(by_descriptors, |asked| asked.min(by_descriptors));
+    let free = open_files.saturating_sub(kept);
+    let total = configured.map_or(free / 2, |asked| asked.min(free - free / UPSTREAM_SHARE));
     (total / workers.max(1)).max(WORKER_CONNECTIONS_MIN)
 }
 
@@ -42,8 +46,13 @@ mod tests {
     #[test]
     fn a_configured_total_is_divided_and_cannot_exceed_the_descriptors() {
         assert_eq!(connections_per_worker(Some(1000), 20_000, 2, 1), 500);
-        let derived = connections_per_worker(None, 1024, 2, 1);
-        assert_eq!(connections_per_worker(Some(1 << 40), 1024, 2, 1), derived);
+        assert_eq!(
+            connections_per_worker(Some(12_000), 20_000, 1, 1),
+            12_000,
+            "more than half, when asked for"
+        );
+        let free = 1024 - 64 - 2 * 10;
+        assert_eq!(connections_per_worker(Some(1 << 40), 1024, 2, 1), (free - free / 10) / 2);
     }
 
     #[test]
