@@ -19,7 +19,8 @@
 //!
 //! # Receiving
 //! [`Driver::recv`] is a standing permission: every arrival is one [`Done::Received`] until [`Driver::pause`].
-//! A driver holds at most [`RECV_CREDIT`] undelivered buffers per socket; bytes that arrived before a `pause` took effect
+//! A driver holds at most [`RECV_CREDIT`] undelivered buffers per socket (`uring`: and what the kernel received before it saw
+//! the cancellation, bounded by its buffer ring); bytes that arrived before a `pause` took effect
 //! are delivered after the next `recv`. Received bytes lie at least [`HEADROOM`] behind the start of their
 //! buffer and at least [`TAILROOM`] before its end. The first `recv` of an accepted socket is tried before anything is
 //! registered with the poller; while a socket is paused and unregistered for longer than a named time, it is

@@ -9,8 +9,9 @@ use std::os::fd::RawFd;
 use crate::sys::{self, Errno};
 use crate::{Class, GATHER_MAX, Last, Pool, Slice};
 
-/// Deques kept for reuse; more are freed.
+/// Deques kept for reuse; more are freed, and so are longer ones.
 const STOCK_MAX: usize = 64;
+const STOCKED_SLICES_MAX: usize = 256;
 /// A queued slice smaller than its buffer by this factor is copied out, so that ten slow bytes do not pin 256 KiB.
 const PINNED_RATIO: usize = 4;
 
@@ -23,6 +24,13 @@ pub(crate) struct Stock {
 impl Stock {
     pub(crate) fn new(pool: Pool) -> Stock {
         Stock { pool, deques: Vec::new() }
+    }
+
+    fn keep(&mut self, deque: VecDeque<Slice>) {
+        debug_assert!(deque.is_empty());
+        if self.deques.len() < STOCK_MAX && (1..=STOCKED_SLICES_MAX).contains(&deque.capacity()) {
+            self.deques.push(deque);
+        }
     }
 }
 
@@ -169,11 +177,8 @@ impl Outbox {
     }
 
     fn give_back(&mut self, stock: &mut Stock) {
-        debug_assert!(self.slices.is_empty());
-        if self.slices.capacity() > 0 && stock.deques.len() < STOCK_MAX {
-            stock.deques.push(std::mem::take(&mut self.slices));
-        } else {
-            self.slices = VecDeque::new();
+        if self.slices.capacity() > 0 {
+            stock.keep(std::mem::take(&mut self.slices));
         }
     }
 
@@ -199,9 +204,7 @@ impl Outbox {
         }
         kept.extend(gathering.map(crate::Buf::freeze));
         let emptied = std::mem::replace(&mut self.slices, kept);
-        if stock.deques.len() < STOCK_MAX {
-            stock.deques.push(emptied);
-        }
+        stock.keep(emptied);
         debug_assert_eq!(self.bytes, self.slices.iter().map(Slice::len).sum::<usize>());
     }
 }
