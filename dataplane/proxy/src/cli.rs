@@ -77,7 +77,7 @@ pub struct ExplainArgs {
     pub config: PathBuf,
     /// Request method, such as GET
     pub method: String,
-    /// URL: http://host[:port]/path?query
+    /// URL: <http://host:port/path?query>; without a port, any listener may take it
     pub url: String,
     /// A header field of the request; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
