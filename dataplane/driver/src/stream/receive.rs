@@ -85,7 +85,7 @@ impl<P: Poller> Streams<P> {
         }
         match self.poller.input(&mut s.watch) {
             Input::Direct => self.receive_directly(sock),
-            Input::Bytes(buf, more) => Some(self.hand_over(sock, buf, more)),
+            Input::Bytes(buf, more) => self.hand_over(sock, buf, more),
             Input::Nothing => {
                 s.readable = false;
                 None
@@ -150,8 +150,8 @@ impl<P: Poller> Streams<P> {
     }
 
     /// Bytes that the poller received. The session's own buffer gets a copy: the kernel never had it.
-    fn hand_over(&mut self, sock: Sock, mut buf: Buf, mut more: bool) -> Done {
-        let Some(s) = self.socks.at_mut(sock) else { return Done::Closed { sock } };
+    fn hand_over(&mut self, sock: Sock, mut buf: Buf, mut more: bool) -> Option<Done> {
+        let s = self.socks.at_mut(sock)?;
         if let Some(mut own) = s.into.take() {
             let n = buf.len().min(own.room());
             let fits = own.append(&buf.bytes()[..n]);
@@ -167,7 +167,7 @@ impl<P: Poller> Streams<P> {
         if more {
             self.list(sock);
         }
-        Done::Received { sock, buf, more }
+        Some(Done::Received { sock, buf, more })
     }
 
     /// One batch; a full one means that more may wait.
