@@ -22,6 +22,8 @@ pub(crate) struct Overload {
     connections_max: u64,
     memory_max: u64,
     pub(crate) accept_paused: bool,
+    /// Not before: descriptors or memory had run out.
+    resume_at: Micros,
     timer: TimerId,
     turns: u32,
     /// Too much memory is in use: new requests are refused.
@@ -34,6 +36,7 @@ impl Overload {
             connections_max: config.connections_max.max(1),
             memory_max: config.memory_max,
             accept_paused: false,
+            resume_at: 0,
             timer,
             turns: 0,
             memory_short: false,
@@ -52,8 +55,14 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// Stops accepting for a while: descriptors or memory have run out, and the next try would only find that again.
+    pub(crate) fn back_off_accepting(&mut self) {
+        self.overload.resume_at = self.driver.now() + ACCEPT_BACKOFF_US;
+        self.pause_accepting();
+    }
+
     /// Stops accepting; the kernel queues what comes.
-    pub(crate) fn pause_accepting(&mut self) {
+    fn pause_accepting(&mut self) {
         if !self.overload.accept_paused {
             self.overload.accept_paused = true;
             self.shared.stats.worker.accept_paused_total.add(1);
@@ -83,6 +92,7 @@ impl<D: Driver> Worker<D> {
     /// Once a turn: looks at memory and at the room for connections.
     pub(crate) fn relieve_pressure(&mut self) {
         if self.overload.accept_paused
+            && self.driver.now() >= self.overload.resume_at
             && (self.sessions.len() as u64) * 100 <= self.overload.connections_max * 95
         {
             self.resume_accepting();
@@ -105,7 +115,7 @@ impl<D: Driver> Worker<D> {
             self.driver.pool().stats().allocated_bytes as u64 > self.overload.memory_max;
         if self.overload.memory_short {
             self.shed_idle_sessions();
-            self.pause_accepting();
+            self.back_off_accepting();
         }
     }
 

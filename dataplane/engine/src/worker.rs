@@ -468,7 +468,7 @@ impl<D: Driver> Worker<D> {
 
     fn accept_failed(&mut self, error: IoError) {
         let _ = error;
-        self.pause_accepting();
+        self.back_off_accepting();
         self.shed_idle_sessions();
     }
 
