@@ -1,6 +1,6 @@
 //! Cases told step by step: what runs have found, and every time limit.
 
-use ringway_driver::sim::{EndId, Fault, FaultPlan, Read};
+use ringway_driver::sim::{EndId, Fault, FaultPlan, Read, SimOptions};
 
 use super::config;
 use super::scene::Scene;
@@ -101,6 +101,21 @@ fn an_answer_survives_a_reader_slower_than_the_lingering() {
     scene.pass(5_000_000);
     assert!(scene.read(client).ends_with(&body));
     assert_eq!(scene.state(client), Read::End);
+}
+
+/// Accepting stops and is tried again after a while, not in every turn.
+#[test]
+fn without_descriptors_the_worker_does_not_spin() {
+    let mut scene = Scene::with(SimOptions { socks_max: 2, ..SimOptions::default() });
+    let (one, _two, three) =
+        (scene.connect(&config::web()), scene.connect(&config::web()), scene.connect(&config::web()));
+    scene.pass(1_000_000);
+    assert_eq!(scene.usage(), (2, 0));
+    assert!((1..=11).contains(&scene.shared.stats.worker.accept_paused_total.value()));
+    scene.net.close(one);
+    scene.send(three, "hello\r\n\r\n");
+    scene.pass(150_000);
+    assert!(scene.read(three).starts_with("HTTP/1.1 400 "));
 }
 
 // --- time limits ---

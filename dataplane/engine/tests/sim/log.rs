@@ -51,6 +51,7 @@ fn judge(entry: &Entry, lines: &[Line]) -> Option<&'static str> {
     match (seen.local, line.flags.is_empty()) {
         (true, true) => Some("a failure without a flag"),
         (true, false) if line.reason.is_empty() => Some("a failure without a reason"),
+        (false, false) => Some("a flag on an answer that came whole"),
         _ => None,
     }
 }

@@ -121,12 +121,14 @@ impl Run {
         let net = network(&options, &mut rng);
         let findings = Findings::default();
         let (bug, after) = options.bug.map_or((None, 0), |(bug, after)| (Some(bug), after));
-        let sim = Sim::with_options(&net, SimOptions::default());
+        let storm = options.weather == Weather::Storm;
+        let few = storm && rng.chance(200_000);
+        let socks_max = if few { rng.between(16, 40) as usize } else { 10_000 };
+        let sim = Sim::with_options(&net, SimOptions { socks_max, ..SimOptions::default() });
         let below = Audit::new(sim, "below", &findings);
         let driver = Audit::new(Buggy::new(below, bug, after), "above", &findings);
         let shared = Arc::new(Shared::default());
         shared.enable_log(Waker::new(|| {}));
-        let storm = options.weather == Weather::Storm;
         let slots = rng.between(8, 14) as usize;
         let connections_max = if storm && rng.chance(200_000) { slots as u64 - 2 } else { 10_000 };
         let config = WorkerConfig {

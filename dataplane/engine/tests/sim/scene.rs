@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringway_driver::sim::{EndId, FaultPlan, Network, NetworkOptions, Read, Sim};
+use ringway_driver::sim::{EndId, FaultPlan, Network, NetworkOptions, Read, Sim, SimOptions};
 use ringway_driver::{Addr, Driver, Handle};
 use ringway_engine::{Command, Shared, Status, Worker, WorkerConfig};
 
@@ -21,11 +21,15 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Scene {
+        Scene::with(SimOptions::default())
+    }
+
+    pub fn with(options: SimOptions) -> Scene {
         let net = Network::new(1, NetworkOptions { latency_us: (100, 100), ..NetworkOptions::default() });
         let shared = Arc::new(Shared::default());
         let config =
             WorkerConfig { id: 0, seed: 1, connections_max: 1_000, memory_max: u64::MAX, spin: false };
-        let worker = Worker::new(Sim::new(&net), config, Arc::clone(&shared));
+        let worker = Worker::new(Sim::with_options(&net, options), config, Arc::clone(&shared));
         let upstream = net.listen(&config::endpoint(0));
         let mut scene = Scene { net, worker, shared, upstream, generation: 0 };
         let places = [("web", config::web()), ("extra", config::extra()), ("tcp", config::tcp())];
@@ -47,7 +51,10 @@ impl Scene {
     /// Lets time pass. Microseconds.
     pub fn pass(&mut self, us: u64) {
         let until = self.net.now() + us;
+        let mut turns = 0;
         while self.net.now() < until {
+            turns += 1;
+            assert!(turns < TURNS_MAX, "the worker spins");
             assert_eq!(self.worker.turn(until), Status::Running);
             while self.net.next_notice().is_some() {}
         }
@@ -106,3 +113,6 @@ impl Scene {
         (usage.socks, usage.buffers)
     }
 }
+
+/// Turns of one passing of time.
+const TURNS_MAX: u32 = 1_000;
