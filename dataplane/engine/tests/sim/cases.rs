@@ -2,6 +2,8 @@
 
 use ringway_driver::sim::{EndId, Fault, FaultPlan, Read, SimOptions};
 
+use ringway_engine::{Command, Status};
+
 use super::config;
 use super::scene::Scene;
 
@@ -218,6 +220,48 @@ fn a_connect_without_an_answer_is_given_up_in_time() {
     took(scene.pass_until("an answer", |s| s.net.unread(client) > 0), 2 * config::CONNECT_MS);
     assert!(scene.read(client).starts_with("HTTP/1.1 503 "));
     assert_eq!(scene.usage(), (1, 0));
+}
+
+#[test]
+fn a_drain_cuts_off_what_is_left_in_time() {
+    let mut scene = Scene::new();
+    let (client, upstream) = asked(&mut scene, GET);
+    scene.read(upstream);
+    scene.shared.send(Command::Drain { timeout_ms: 2_000 });
+    let (waited, status) = scene.finish();
+    assert_eq!(status, Status::DrainTimedOut(1));
+    took(waited, 2_000);
+    scene.net.step(u64::MAX);
+    assert!(matches!(scene.state(client), Read::Failed(_)));
+}
+
+#[test]
+fn a_drain_lets_an_idle_client_ask_once_more_and_ends() {
+    let mut scene = Scene::new();
+    let (client, upstream) = asked(&mut scene, GET);
+    scene.read(upstream);
+    scene.send(upstream, OK);
+    assert!(scene.read(client).ends_with("ok"));
+    scene.shared.send(Command::Drain { timeout_ms: 2_000 });
+    scene.pass(1_000);
+    scene.send(client, GET);
+    let answered_on = if scene.net.unread(upstream) > 0 { upstream } else { scene.accept() };
+    scene.read(answered_on);
+    scene.send(answered_on, OK);
+    let answer = scene.read(client).to_ascii_lowercase();
+    assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{answer:?}");
+    scene.net.close(client);
+    assert_eq!(scene.finish().1, Status::Drained);
+    assert_eq!(scene.usage(), (0, 0));
+}
+
+#[test]
+fn a_stop_ends_at_once() {
+    let mut scene = Scene::new();
+    let _ = asked(&mut scene, GET);
+    scene.shared.send(Command::Stop);
+    let (waited, status) = scene.finish();
+    assert_eq!((waited, status), (0, Status::Stopped));
 }
 
 #[test]

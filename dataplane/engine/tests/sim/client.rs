@@ -307,6 +307,9 @@ impl Client {
             Some(value) => return Err(format!("the answer of exchange {value} came for exchange {id}")),
             None => true,
         };
+        if head.count("x-hop") > 0 {
+            return Err("a field for the proxy alone was passed on".into());
+        }
         if old && head.count("transfer-encoding") > 0 {
             return Err("chunked to an HTTP/1.0 client".into());
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ringway_driver::Addr;
+use ringway_driver::sim::Rng;
 use ringway_policy::compile::Resolved;
 use ringway_policy::snapshot::Snapshot;
 use ringway_policy::spec;
@@ -18,9 +19,44 @@ pub struct Shape {
     pub extra: bool,
     /// The TCP listener relays inside the driver.
     pub splice: bool,
+    /// Requests on one client connection, and on one upstream connection.
+    pub requests_max: Option<u64>,
+    /// Connections in the pool of an endpoint.
+    pub pool_max: u32,
+    pub lb: spec::Lb,
     /// The TCP listener takes PROXY protocol headers; TCP servers get them. Never changes in a run.
     pub proxy_in: bool,
     pub proxy_out: Introduces,
+}
+
+impl Shape {
+    /// All endpoints, every default.
+    pub fn plain() -> Shape {
+        Shape {
+            endpoints: vec![0, 1, 2],
+            extra: true,
+            splice: false,
+            requests_max: None,
+            pool_max: 1_024,
+            lb: spec::Lb::LeastRequest,
+            proxy_in: false,
+            proxy_out: Introduces::Not,
+        }
+    }
+
+    /// Something else.
+    pub fn draw(rng: &mut Rng) -> Shape {
+        Shape {
+            endpoints: vec![0, 1, 2],
+            extra: rng.chance(500_000),
+            splice: rng.chance(500_000),
+            requests_max: rng.chance(200_000).then(|| rng.between(1, 12)),
+            pool_max: *rng.pick(&[0, 1, 2, 1_024, 1_024, 1_024]),
+            lb: *rng.pick(&[spec::Lb::LeastRequest, spec::Lb::RoundRobin, spec::Lb::Weighted]),
+            proxy_in: rng.chance(300_000),
+            proxy_out: *rng.pick(&[Introduces::Not, Introduces::Not, Introduces::V1, Introduces::V2]),
+        }
+    }
 }
 
 /// Limits of time in every run. Milliseconds.
@@ -69,7 +105,11 @@ pub fn spec(shape: &Shape) -> spec::Spec {
             stream_idle_ms: STREAM_IDLE_MS,
             ..spec::HttpTimeouts::default()
         };
-        spec::Protocol::Http(spec::Http { timeouts, ..spec::Http::default() })
+        let limits = spec::HttpLimits {
+            requests_per_connection_max: shape.requests_max,
+            ..spec::HttpLimits::default()
+        };
+        spec::Protocol::Http(spec::Http { timeouts, limits, ..spec::Http::default() })
     };
     let tcp_protocol = spec::Tcp {
         cluster: Some("raw".into()),
@@ -99,7 +139,12 @@ pub fn spec(shape: &Shape) -> spec::Spec {
             spec::Route { upgrade: vec!["websocket".into()], ..route("upgrades", "/ws", "ws") },
         ],
         clusters: vec![
-            cluster("app", shape.endpoints.iter().map(|n| endpoint(*n)).collect()),
+            spec::Cluster {
+                lb: shape.lb,
+                idle_max: shape.pool_max,
+                requests_per_connection_max: shape.requests_max.map(|n| n * 3),
+                ..cluster("app", shape.endpoints.iter().map(|n| endpoint(*n)).collect())
+            },
             cluster("ws", vec![upgrade_endpoint()]),
             spec::Cluster { proxy_protocol, ..cluster("raw", vec![tcp_endpoint()]) },
         ],

@@ -117,6 +117,8 @@ impl Plan {
             head += "Connection: close\r\n";
         } else if self.old {
             head += "Connection: keep-alive\r\n";
+        } else if id.is_multiple_of(11) {
+            head += "Connection: X-Hop\r\nX-Hop: for the next one only\r\n";
         }
         head + "\r\n"
     }
@@ -127,7 +129,14 @@ impl Plan {
         match self.answer.framing {
             Framing::Length => head += &format!("Content-Length: {}\r\n", self.answer.len),
             Framing::Chunked => head += "Transfer-Encoding: chunked\r\n",
+            // RFC 9110 section 15.4.5: the length of what is not sent.
+            Framing::None if self.answer.status == 304 && id.is_multiple_of(2) => {
+                head += "Content-Length: 1000\r\n"
+            }
             Framing::None | Framing::UntilClose => {}
+        }
+        if id.is_multiple_of(13) {
+            head += "Connection: X-Hop\r\nX-Hop: for the next one only\r\n";
         }
         if self.answer.then == Then::Close || self.answer.framing == Framing::UntilClose {
             head += "Connection: close\r\n";

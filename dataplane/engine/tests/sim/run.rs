@@ -16,7 +16,7 @@ use super::config::{self, Shape};
 use super::log;
 use super::peers::{Event, Peers, Serves};
 use super::plan::Plan;
-use super::tcp::{Introduces, TunnelPlan};
+use super::tcp::TunnelPlan;
 
 /// What kind of run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,7 +135,7 @@ impl Run {
             id: 0,
             seed: rng.next_u64(),
             connections_max,
-            memory_max: u64::MAX,
+            memory_max: if storm && rng.chance(150_000) { rng.between(1 << 19, 8 << 20) } else { u64::MAX },
             spin: rng.chance(500_000),
         };
         let mut peers = Peers::new(&net, rng.fork(1));
@@ -149,13 +149,7 @@ impl Run {
             peers,
             findings,
             status: Status::Running,
-            shape: Shape {
-                endpoints: vec![0, 1, 2],
-                extra: rng.chance(500_000),
-                splice: rng.chance(500_000),
-                proxy_in: rng.chance(300_000),
-                proxy_out: *rng.pick(&[Introduces::Not, Introduces::Not, Introduces::V1, Introduces::V2]),
-            },
+            shape: Shape::draw(&mut rng),
             current: None,
             generation: 0,
             slots: (0..slots).map(|n| if n < 2 { Slot::Tcp } else { Slot::Http }).collect(),

@@ -7,7 +7,6 @@ use ringway_driver::{Addr, Driver, Handle};
 use ringway_engine::{Command, Shared, Status, Worker, WorkerConfig};
 
 use super::config::{self, Shape};
-use super::tcp::Introduces;
 
 /// A worker with listeners `web`, `extra` and `tcp`, one HTTP endpoint and one TCP endpoint, both played by hand. Everything takes
 /// 100 us from one end to the other.
@@ -42,8 +41,7 @@ impl Scene {
     /// Publishes a configuration with or without the listener `extra`.
     pub fn publish(&mut self, extra: bool, listeners: Vec<(Arc<str>, Handle)>) {
         self.generation += 1;
-        let shape =
-            Shape { endpoints: vec![0], extra, splice: false, proxy_in: false, proxy_out: Introduces::Not };
+        let shape = Shape { endpoints: vec![0], extra, ..Shape::plain() };
         let snapshot = config::snapshot(&shape, None, self.generation).expect("a good configuration");
         self.shared.send(Command::Publish { snapshot, listeners });
     }
@@ -58,6 +56,18 @@ impl Scene {
             assert_eq!(self.worker.turn(until), Status::Running);
             while self.net.next_notice().is_some() {}
         }
+    }
+
+    /// Turns until the worker says that it is finished; how long that took (microseconds), and what it said.
+    pub fn finish(&mut self) -> (u64, Status) {
+        let from = self.net.now();
+        for _ in 0..TURNS_MAX {
+            match self.worker.turn(u64::MAX) {
+                Status::Running => while self.net.next_notice().is_some() {},
+                end => return (self.net.now() - from, end),
+            }
+        }
+        panic!("the worker never ends");
     }
 
     /// Lets time pass until that is so. Returns how long it took. Microseconds.

@@ -145,7 +145,7 @@ impl Serving {
             .field("x-exchange")
             .and_then(|v| v.parse().ok())
             .ok_or(format!("{head:?} names no exchange"))?;
-        let hop_by_hop = head.count("keep-alive") + head.count("upgrade") > 0;
+        let hop_by_hop = head.count("keep-alive") + head.count("upgrade") + head.count("x-hop") > 0;
         let run = Run { end: self.end, body: 0, complete: false, answered: 0, broke: false };
         cx.book.note_broken(id, |end| cx.net.is_broken(end));
         cx.book.arrived(id, run, &head.start, hop_by_hop);
