@@ -5,8 +5,8 @@
     bench/check_instructions.py             table; fails on a count above its baseline or a broken ratio
     bench/check_instructions.py --update    writes the counts to bench/instructions.json
 
-A count may grow by TOLERANCE (or SLACK, for small ones) before it fails, and a count that fell by more than that must be written down. The baseline
-holds for the profile quick-release and the compiler of rust-toolchain.toml.
+A count may grow by TOLERANCE (or SLACK, for small ones) before it fails, and a count that fell by more than that must be
+written down. The baseline holds for the profile quick-release and the compiler of rust-toolchain.toml.
 """
 
 import json
