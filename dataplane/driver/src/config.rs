@@ -12,6 +12,10 @@ pub struct DriverConfig {
     pub register_late_us: Micros,
     /// A gracefully closing socket that made no progress for this long is reset. Microseconds.
     pub close_idle_us: Micros,
+    /// A TCP listening socket that is being closed goes on accepting for this long, while new connection requests are dropped:
+    /// connections that the client already holds open, but the kernel has not handed over yet (TCP_DEFER_ACCEPT, or the last
+    /// packet of the handshake on its way), would be reset with it. Microseconds.
+    pub listener_linger_us: Micros,
     /// Readiness events or completions fetched by one wait.
     pub events: u32,
     /// Submission queue entries of a ring (the completion queue has four times as many).
@@ -28,6 +32,7 @@ impl Default for DriverConfig {
             spin_us: 20,
             register_late_us: 20_000,
             close_idle_us: 30_000_000,
+            listener_linger_us: 100_000,
             events: 256,
             ring_entries: 512,
             small_buffers: 128,

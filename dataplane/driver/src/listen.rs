@@ -29,6 +29,23 @@ pub fn steer_by_cpu(socket: BorrowedFd<'_>, sockets: u32) -> std::io::Result<()>
     set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }
 
+/// Prepares a TCP listening socket for its close: what is under way is handed over at once (no TCP_DEFER_ACCEPT), new connection
+/// requests are dropped, so that their clients try again elsewhere instead of being reset with the socket.
+pub(crate) fn stop_new_connections(socket: BorrowedFd<'_>) -> std::io::Result<()> {
+    defer_accept(socket, 0)?;
+    // The filter sees segments from their TCP header on: byte 13 holds the flags; SYN without ACK asks for a connection.
+    let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        op(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
+        op(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0x12),
+        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 0x02),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
 fn set<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> std::io::Result<()> {
     let (at, len) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
     // SAFETY: the descriptor is open for the life of the borrow; `at` points to `len` readable bytes of `value`, and what a
@@ -44,6 +61,26 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn a_closing_listener_keeps_what_is_under_way_and_takes_nothing_new() {
+        use std::io::{ErrorKind, Write};
+        use std::time::Duration;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("binds");
+        let at = listener.local_addr().expect("is bound");
+        defer_accept(listener.as_fd(), 30).expect("is a TCP socket");
+        listener.set_nonblocking(true).expect("is open");
+        // Open for the client, withheld from us until it speaks.
+        let mut early = std::net::TcpStream::connect(at).expect("the handshake is complete for the client");
+        assert_eq!(listener.accept().map(|_| ()).map_err(|e| e.kind()), Err(ErrorKind::WouldBlock));
+        stop_new_connections(listener.as_fd()).expect("takes the options");
+        let late = std::net::TcpStream::connect_timeout(&at, Duration::from_millis(50));
+        assert_eq!(late.map(|_| ()).map_err(|e| e.kind()), Err(ErrorKind::TimedOut));
+        early.write_all(b"hello").expect("is open");
+        listener.set_nonblocking(false).expect("is open");
+        let (_, peer) = listener.accept().expect("was kept");
+        assert_eq!(Some(peer), early.local_addr().ok());
+    }
 
     #[test]
     fn the_kernel_takes_both_options() {

@@ -56,6 +56,8 @@ pub struct Streams<P: Poller> {
     accepting: Option<(ListenerId, u32)>,
     /// Listeners whose queue is emptied before they close.
     draining: VecDeque<ListenerId>,
+    /// Closing listeners whose queue was empty, by the time of the next look.
+    lingering: VecDeque<(Micros, ListenerId)>,
     /// Empty pipes for splice.
     pipes: Vec<Pipe>,
     /// Completions handed out in this turn.
@@ -127,6 +129,8 @@ struct Listener<P: Poller> {
     unix: bool,
     armed: bool,
     closing: bool,
+    /// When closing: goes on accepting until then.
+    closes_at: Micros,
     watch: P::Watch,
 }
 
@@ -155,6 +159,7 @@ impl<P: Poller> Streams<P> {
             closing: BinaryHeap::new(),
             accepting: None,
             draining: VecDeque::new(),
+            lingering: VecDeque::new(),
             pipes: Vec::new(),
             dones: 0,
             unnamed: Arc::from(""),
@@ -196,7 +201,8 @@ impl<P: Poller> Streams<P> {
     fn next_deadline(&self) -> Micros {
         let late = self.late.front().map_or(Micros::MAX, |&(at, _)| at);
         let closing = self.closing.peek().map_or(Micros::MAX, |&Reverse((at, _))| at);
-        late.min(closing)
+        let lingering = self.lingering.front().map_or(Micros::MAX, |&(at, _)| at);
+        late.min(closing).min(lingering)
     }
 
     fn watch_late(&mut self) {
@@ -529,6 +535,7 @@ impl<P: Poller> Driver for Streams<P> {
         self.wait(until, spin);
         self.clock.refresh();
         self.watch_late();
+        self.look_at_lingering();
         self.end_overdue();
     }
     fn next(&mut self) -> Option<Done> {

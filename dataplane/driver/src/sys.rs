@@ -370,10 +370,8 @@ unsafe fn epoll_wait_fine(epoll: RawFd, at: *mut libc::epoll_event, max: c_int, 
     let micros = micros.min(WAIT_MAX_US);
     // SAFETY: the timespec outlives the call; `at` as the caller promises; a null mask changes no signals.
     let result = unsafe {
-        let timeout = libc::timespec {
-            tv_sec: (micros / 1_000_000) as _,
-            tv_nsec: (micros % 1_000_000 * 1_000) as _,
-        };
+        let timeout =
+            libc::timespec { tv_sec: (micros / 1_000_000) as _, tv_nsec: (micros % 1_000_000 * 1_000) as _ };
         libc::syscall(
             libc::SYS_epoll_pwait2,
             epoll,

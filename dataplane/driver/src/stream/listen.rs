@@ -1,11 +1,15 @@
 //! Listening sockets and connections being made.
 
 use super::*;
+use crate::listen;
 use crate::rawaddr;
 use crate::sys::RawAddr;
+use std::os::fd::AsFd;
 
 /// Connections of one event that died before they were accepted; more wait for the next event.
 const ABORTED_MAX: u32 = 16;
+/// A closing listener is looked at this often. Microseconds.
+const LINGER_LOOK_US: Micros = 2_000;
 
 impl<P: Poller> Streams<P> {
     pub(super) fn add_listener(
@@ -21,7 +25,7 @@ impl<P: Poller> Streams<P> {
             sys::set_int(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
         }
         let (quota, watch) = (options.quota.max(1), P::Watch::default());
-        let listener = Listener { fd, quota, unix, armed: false, closing: false, watch };
+        let listener = Listener { fd, quota, unix, armed: false, closing: false, closes_at: 0, watch };
         Ok(self.listeners.insert(listener).into())
     }
 
@@ -56,10 +60,24 @@ impl<P: Poller> Streams<P> {
         if let Some(l) = self.listeners.at_mut(id.into())
             && !std::mem::replace(&mut l.closing, true)
         {
+            if !l.unix && listen::stop_new_connections(l.fd.as_fd()).is_ok() {
+                l.closes_at = self.clock.now() + self.config.listener_linger_us;
+            }
             let place = l.place(id);
             if self.poller.release(place, &mut l.watch, true) {
                 self.draining.push_back(id);
             }
+        }
+    }
+
+    /// Closing listeners whose time has come are looked at again.
+    pub(super) fn look_at_lingering(&mut self) {
+        let now = self.clock.now();
+        while let Some(&(at, id)) = self.lingering.front()
+            && at <= now
+        {
+            self.lingering.pop_front();
+            self.draining.push_back(id);
         }
     }
 
@@ -106,6 +124,12 @@ impl<P: Poller> Streams<P> {
             Ok(done) => Some(done),
             Err(libc::EAGAIN) => {
                 self.draining.pop_front();
+                let closes_at = self.listeners.at(id.into())?.closes_at;
+                let now = self.clock.now();
+                if now < closes_at {
+                    self.lingering.push_back((closes_at.min(now + LINGER_LOOK_US), id));
+                    return None;
+                }
                 self.listeners.remove(id.into());
                 Some(Done::ListenerClosed { listener: id })
             }
