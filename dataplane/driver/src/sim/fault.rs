@@ -40,6 +40,8 @@ pub enum Fault {
     SpuriousWake,
     /// A splice is not available.
     NoSplice,
+    /// The end of the peer's direction is not told while the socket is paused.
+    EndUnseen,
     /// A datagram is lost.
     DatagramLoss,
     /// A datagram arrives twice.
@@ -50,7 +52,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 21] = [
         Fault::LatencySpike,
         Fault::Stall,
         Fault::Split,
@@ -68,6 +70,7 @@ impl Fault {
         Fault::LateDetached,
         Fault::SpuriousWake,
         Fault::NoSplice,
+        Fault::EndUnseen,
         Fault::DatagramLoss,
         Fault::DatagramTwice,
         Fault::DatagramLate,
@@ -102,6 +105,7 @@ impl FaultPlan {
             .with(Fault::LateDetached, 300_000)
             .with(Fault::SpuriousWake, 20_000)
             .with(Fault::NoSplice, 300_000)
+            .with(Fault::EndUnseen, 300_000)
     }
 
     /// Everything, losses included.

@@ -361,6 +361,9 @@ impl Stream {
         }
         if world.has_ended(self.end) && !self.ended && !self.peer_closed {
             self.peer_closed = true;
+            if world.strikes(Fault::EndUnseen) {
+                return None;
+            }
             return Some(Done::PeerClosed { sock: self.sock });
         }
         None

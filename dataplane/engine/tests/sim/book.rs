@@ -152,12 +152,11 @@ impl Book {
     /// An exchange is over for its client. Judges it.
     pub fn conclude(&mut self, id: u64, outcome: Outcome, ending: Ending) {
         let rough = self.rough;
-        let upheaval = self.entries.get(&id).is_some_and(|e| self.is_upheaval(e.sent_at));
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.outcome = Some(outcome);
         let verdict = match outcome {
-            Outcome::Answered => entry.judge_answer(rough, upheaval),
-            Outcome::CutOff => entry.judge_cut(ending, rough, upheaval),
+            Outcome::Answered => entry.judge_answer(rough),
+            Outcome::CutOff => entry.judge_cut(ending, rough),
             Outcome::Abandoned => Ok("abandoned by the client"),
         };
         match verdict {
@@ -203,10 +202,10 @@ impl Entry {
         (!before.broke).then_some("though nothing had failed")
     }
 
-    fn judge_answer(&self, rough: bool, upheaval: bool) -> Result<&'static str, String> {
+    fn judge_answer(&self, rough: bool) -> Result<&'static str, String> {
         let Some(seen) = &self.answer else { return Err("answered without an answer".into()) };
         if seen.local {
-            return self.judge_local(seen, rough, upheaval);
+            return self.judge_local(seen, rough);
         }
         let answer = &self.plan.answer;
         if seen.status != answer.status {
@@ -229,7 +228,7 @@ impl Entry {
         Ok("answered")
     }
 
-    fn judge_local(&self, seen: &Seen, rough: bool, upheaval: bool) -> Result<&'static str, String> {
+    fn judge_local(&self, seen: &Seen, rough: bool) -> Result<&'static str, String> {
         if !matches!(seen.status, 408 | 502 | 503 | 504) {
             return Err(format!("a local reply {} to a good request", seen.status));
         }
@@ -242,13 +241,13 @@ impl Entry {
         if took < limit * 1_000 {
             return Err(format!("a local reply {} after only {took} us", seen.status));
         }
-        match self.excuse(rough, upheaval) {
-            Some(_) => Ok("answered by the proxy itself"),
+        match self.excuse(rough) {
+            Some(excuse) => Ok(excuse),
             None => Err(format!("a local reply {} without a reason", seen.status)),
         }
     }
 
-    fn judge_cut(&self, ending: Ending, rough: bool, upheaval: bool) -> Result<&'static str, String> {
+    fn judge_cut(&self, ending: Ending, rough: bool) -> Result<&'static str, String> {
         if ending.broken {
             return Ok("cut off: the client's connection broke");
         }
@@ -262,8 +261,8 @@ impl Entry {
                 }
             };
         }
-        match self.excuse(rough, upheaval) {
-            Some(_) => Ok("cut off by a failure"),
+        match self.excuse(rough) {
+            Some(excuse) => Ok(excuse),
             None => Err("cut off without a reason".into()),
         }
     }
@@ -273,17 +272,15 @@ impl Entry {
     }
 
     /// Why this exchange may fail.
-    fn excuse(&self, rough: bool, upheaval: bool) -> Option<&'static str> {
+    fn excuse(&self, rough: bool) -> Option<&'static str> {
         if self.failed_upstream() {
-            return Some("its upstream connection failed");
+            return Some("failed: its upstream connection failed");
         }
         if self.runs.is_empty() && !(self.plan.is_idempotent() && self.plan.framing == Framing::None) {
-            return Some("it met a connection that was being closed, and cannot be repeated");
+            return Some("failed: it met a connection that was being closed, and cannot be repeated");
         }
-        if rough {
-            return Some("faults are about");
-        }
-        upheaval.then_some("a drain or a removed listener")
+        // A drain or a removed listener is no reason: what was begun on an open connection is answered.
+        rough.then_some("failed: faults were about")
     }
 
     fn brief(&self) -> String {
