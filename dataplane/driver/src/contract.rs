@@ -54,6 +54,7 @@ macro_rules! contract_suite {
             sending::{
                 pieces_arrive_in_order, a_full_kernel_queues_and_reports_progress,
                 an_error_tells_what_was_not_sent, fin_follows_the_data, shutdown_ends_our_direction_only,
+                a_blocked_send_goes_on_after_the_peers_end,
                 an_early_answer_survives_a_broken_request, an_early_answer_survives_a_queue_that_breaks, a_failed_send_is_told_once,
             }
             closing::{

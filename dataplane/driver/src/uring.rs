@@ -44,6 +44,8 @@ pub struct Watch {
     operations: u8,
     poll_input: bool,
     poll_output: bool,
+    /// Polls for room are multishot: a one-shot poll would be over at once.
+    output_multishot: bool,
     /// A multishot receive is armed.
     receiving: bool,
     /// Its cancellation is under way.
@@ -125,7 +127,7 @@ impl RingPoller {
         }
         watch.poll_output = true;
         watch.operations += 1;
-        let poll = opcode::PollAdd::new(Fd(place.fd), libc::POLLOUT as u32);
+        let poll = opcode::PollAdd::new(Fd(place.fd), libc::POLLOUT as u32).multi(watch.output_multishot);
         self.push(poll.build().user_data(data(POLL_OUTPUT, sock(place))));
     }
 
@@ -272,7 +274,15 @@ impl Poller for RingPoller {
                 };
                 watch.operations -= u8::from(over);
                 match raw.kind {
-                    POLL_OUTPUT => watch.poll_output &= !over,
+                    POLL_OUTPUT => {
+                        watch.poll_output &= !over;
+                        // The kernel adds RDHUP to what is asked for. After the peer's end it alone would complete every
+                        // one-shot poll at once: no room, and no end of completions.
+                        if over && raw.result > 0 && applied.events & (OUTPUT | ERROR) == 0 {
+                            watch.output_multishot = true;
+                            applied.events |= OUTPUT;
+                        }
+                    }
                     _ => watch.poll_input &= !over,
                 }
             }
@@ -297,7 +307,7 @@ impl Poller for RingPoller {
         Ok(())
     }
     fn unwatch_output(&mut self, _: Place, _: &mut Watch) {
-        // The poll for room is over after one event.
+        // The poll for room is over after one event, or kept because the peer has ended: then little is left to send.
     }
     fn watched(watch: &Watch) -> bool {
         watch.poll_input || watch.receiving

@@ -85,6 +85,23 @@ pub(crate) fn fin_follows_the_data<B: Backend>() {
     rig.finish();
 }
 
+/// What waits for room must not depend on the other direction: io_uring's polls are over with the peer's end.
+pub(crate) fn a_blocked_send_goes_on_after_the_peers_end<B: Backend>() {
+    let mut rig = Rig::<B>::new();
+    let (client, server) = rig.pair();
+    rig.recv(client, Receive::Large);
+    let block: &'static [u8] = pattern(16 << 20, 1).leak();
+    assert!(matches!(rig.driver.send(client, Slice::from_static(block), Last::Fin), Sent::Queued(_)));
+    rig.turn(0);
+    rig.driver.shutdown(server);
+    rig.run("the peer's end", |r| r.seen[&client].ended);
+    rig.idle(20_000);
+    rig.recv(server, Receive::Large);
+    rig.run("everything", |r| r.seen[&server].ended);
+    assert!(rig.seen[&server].bytes == block);
+    rig.finish();
+}
+
 pub(crate) fn shutdown_ends_our_direction_only<B: Backend>() {
     let mut rig = Rig::<B>::new();
     let (client, server) = rig.pair();

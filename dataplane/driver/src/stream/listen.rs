@@ -177,10 +177,12 @@ impl<P: Poller> Streams<P> {
     }
 
     pub(super) fn on_connect_event(&mut self, sock: Sock, events: u32) -> Option<Done> {
+        let s = self.socks.at_mut(sock)?;
+        // With a poll for each direction the first bytes may be reported before the connection is.
+        s.readable |= events & INPUT != 0;
         if events & (OUTPUT | ERROR | HANGUP) == 0 {
             return None;
         }
-        let s = self.socks.at_mut(sock)?;
         let errno = sys::take_error(s.raw());
         if errno != 0 {
             s.phase = Phase::Broken;
@@ -188,7 +190,6 @@ impl<P: Poller> Streams<P> {
             return Some(Done::Connected { sock, result: Err(errno.into()) });
         }
         s.phase = Phase::Open;
-        s.readable = events & INPUT != 0;
         s.hup = events & HANGUP != 0;
         if s.readable {
             self.list(sock);
