@@ -4,7 +4,7 @@ use ringway_driver::{Close, Driver, Last};
 use ringway_policy::route::{MatchScratch, Request};
 use ringway_policy::snapshot::{Action, Route};
 use ringway_wire::h1::write::{self, LocalReply, reason_phrase};
-use ringway_wire::http::Method;
+use ringway_wire::http::{FieldName, Method};
 
 use crate::exchange::Answer;
 use crate::flags::Flag;
@@ -80,7 +80,18 @@ impl<D: Driver> Worker<D> {
         self.reply_out.clear();
         match (&reply.content, route.map(|r| &r.action)) {
             (Content::Rendered, Some(Action::Respond(respond))) => {
-                self.reply_out.extend_from_slice(respond.message(!keep_alive, head_only));
+                // All but what depends on the moment and the client is rendered; that goes behind the status line.
+                let message = respond.message(!keep_alive, head_only);
+                let line = message.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                let (start, rest) = message.split_at(line);
+                self.reply_out.extend_from_slice(start);
+                if !route.is_some_and(|r| r.response_edits.drops(FieldName::Date, b"date")) {
+                    write::field(&mut self.reply_out, b"date", self.date.text(self.driver.unix_now()));
+                }
+                if keep_alive && http10 {
+                    write::field(&mut self.reply_out, b"connection", b"keep-alive");
+                }
+                self.reply_out.extend_from_slice(rest);
             }
             (content, _) => {
                 let location =
