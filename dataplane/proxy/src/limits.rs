@@ -8,7 +8,7 @@ const CONTROL_RESERVE: u64 = 64;
 const WORKER_RESERVE: u64 = 8;
 /// What is assumed when the limit is "unlimited": the kernel's default for `fs.nr_open`.
 const UNLIMITED: u64 = 1 << 20;
-/// A worker accepts at least this many connections, however low the limit.
+/// A worker accepts at least this many connections, however low the limit of descriptors.
 const WORKER_CONNECTIONS_MIN: u64 = 16;
 
 /// Raises the soft limit on open files to the hard limit. Returns the limit now in force.
@@ -30,8 +30,11 @@ const UPSTREAM_SHARE: u64 = 10;
 pub fn connections_per_worker(configured: Option<u64>, open_files: u64, workers: u64, listeners: u64) -> u64 {
     let kept = CONTROL_RESERVE + workers * (WORKER_RESERVE + listeners * 2);
     let free = open_files.saturating_sub(kept);
-    let total = configured.map_or(free / 2, |asked| asked.min(free - free / UPSTREAM_SHARE));
-    (total / workers.max(1)).max(WORKER_CONNECTIONS_MIN)
+    let each = |total: u64| (total / workers.max(1)).max(WORKER_CONNECTIONS_MIN);
+    match configured {
+        None => each(free / 2),
+        Some(asked) => (asked / workers.max(1)).clamp(1, each(free - free / UPSTREAM_SHARE)),
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +56,12 @@ mod tests {
         );
         let free = 1024 - 64 - 2 * 10;
         assert_eq!(connections_per_worker(Some(1 << 40), 1024, 2, 1), (free - free / 10) / 2);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_kept_however_little() {
+        assert_eq!(connections_per_worker(Some(4), 20_000, 1, 1), 4);
+        assert_eq!(connections_per_worker(Some(1), 20_000, 2, 1), 1);
     }
 
     #[test]
