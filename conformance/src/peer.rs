@@ -38,6 +38,12 @@ impl Client {
         Client { stream, received: Vec::new() }
     }
 
+    /// Takes over a connection.
+    pub fn from_stream(stream: TcpStream) -> Client {
+        stream.set_nodelay(true).expect("a TCP socket");
+        Client { stream, received: Vec::new() }
+    }
+
     /// Sends; an error is what the peer may do to a hostile client, so it is returned.
     pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)
@@ -46,6 +52,17 @@ impl Client {
     /// Ends the sending direction.
     pub fn finish(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Closes with unread bytes, which resets the connection: waits for a byte that it does not take.
+    pub fn reset(self) {
+        let _ = self.stream.set_read_timeout(Some(PATIENCE));
+        assert!(self.stream.peek(&mut [0]).is_ok_and(|n| n == 1), "a byte to leave unread");
+    }
+
+    /// Another handle of the same connection.
+    pub fn stream(&self) -> TcpStream {
+        self.stream.try_clone().expect("a second handle")
     }
 
     /// Reads until `done` says that enough is there, or the connection ended.

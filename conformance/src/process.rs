@@ -1,14 +1,17 @@
 //! The binary under test as a child process: started with a configuration, ended on drop, its addresses read from its first log line.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
 use crate::PATIENCE;
+use crate::config::Config;
+use crate::peer::Client;
 
 /// A running `ringway`.
 pub struct Ringway {
@@ -17,6 +20,7 @@ pub struct Ringway {
     addresses: BTreeMap<String, SocketAddr>,
     lines: Receiver<String>,
     seen: Vec<String>,
+    output: Receiver<String>,
     config: PathBuf,
 }
 
@@ -26,6 +30,11 @@ impl Ringway {
         let file = scratch_file("ringway.yaml");
         std::fs::write(&file, config).expect("the temporary folder is writable");
         Ringway::start_file(file, arguments, &[])
+    }
+
+    /// As [`Ringway::start`], on this driver.
+    pub fn on(driver: &str, config: &Config) -> Ringway {
+        Ringway::start(&config.yaml(), &["--driver", driver])
     }
 
     /// As [`Ringway::start`], from a file, run by `wrapper` (a command and its arguments in front of the binary's path).
@@ -39,18 +48,13 @@ impl Ringway {
                 command
             }
         };
-        command.arg("--config").arg(&config).args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.arg("--config").arg(&config).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut ringway = Ringway { child, addresses: BTreeMap::new(), lines, seen: Vec::new(), config };
+        let lines = lines_of(child.stderr.take().expect("stderr is piped"));
+        let output = lines_of(child.stdout.take().expect("stdout is piped"));
+        let mut ringway =
+            Ringway { child, addresses: BTreeMap::new(), lines, seen: Vec::new(), output, config };
         let first = ringway.wait_for_line("listeners:");
         ringway.addresses = addresses(&first);
         ringway
@@ -78,6 +82,58 @@ impl Ringway {
         }
     }
 
+    /// The next line of standard output: where the tests' configurations put the access log.
+    pub fn output_line(&mut self) -> String {
+        self.output.recv_timeout(PATIENCE).expect("a line on standard output")
+    }
+
+    /// All lines of standard output not read yet, once the process has ended.
+    pub fn output_to_end(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.output.recv_timeout(PATIENCE).ok()).collect()
+    }
+
+    /// All lines logged so far.
+    pub fn log(&mut self) -> &[String] {
+        self.seen.extend(self.lines.try_iter());
+        &self.seen
+    }
+
+    /// A connection to a listener.
+    pub fn client(&self, listener: &str) -> Client {
+        Client::connect(self.address(listener))
+    }
+
+    /// The body of `GET path` on the admin API.
+    pub fn admin(&self, path: &str) -> String {
+        let mut client = self.client("admin");
+        let host = self.address("admin");
+        client.ask(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).text()
+    }
+
+    /// The sum of a metric over its labels; `name` may end in the beginning of a label set.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.admin("/metrics");
+        let values = text.lines().filter_map(|line| {
+            let (found, value) = line.rsplit_once(' ')?;
+            let rest = found.strip_prefix(name)?;
+            (rest.is_empty() || rest.starts_with('{') || name.contains('{')).then_some(value)
+        });
+        values.filter_map(|value| value.parse::<f64>().ok()).sum::<f64>() as u64
+    }
+
+    /// Waits until a metric satisfies a condition; each look is a request to the admin API.
+    pub fn wait_for_metric(&self, name: &str, enough: impl Fn(u64) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(name);
+            if enough(value) {
+                return;
+            }
+            assert!(Instant::now() < until, "{name} is still {value}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -97,12 +153,13 @@ impl Ringway {
     /// Waits for the process to end.
     pub fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;
+        // Its standard error closes with it.
         loop {
-            if let Some(status) = self.child.try_wait().expect("the child is ours") {
-                return status;
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().expect("the child is ours"),
+                Err(RecvTimeoutError::Timeout) => panic!("still running:\n{}", self.seen.join("\n")),
             }
-            assert!(Instant::now() < until, "still running");
-            std::thread::yield_now();
         }
     }
 }
@@ -113,6 +170,29 @@ impl Drop for Ringway {
         let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.config);
     }
+}
+
+fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Why io_uring cannot be used here; `None` when it can. Asked of the binary itself, once.
+pub fn uring_refused() -> Option<&'static str> {
+    static REFUSED: OnceLock<Option<String>> = OnceLock::new();
+    let refused = REFUSED.get_or_init(|| {
+        let mut ringway = Ringway::start(&Config::to(["127.0.0.1:1"]).yaml(), &["--driver", "auto"]);
+        let first = ringway.log().first().cloned().unwrap_or_default();
+        (!first.contains("driver=uring")).then_some(first)
+    });
+    refused.as_deref()
 }
 
 /// A fresh path in the temporary folder.
@@ -128,17 +208,25 @@ pub fn scratch_file(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// The binary, beside the test that runs; built first if it is not there.
+/// The binary, beside the test that runs; brought up to date first, once.
 pub fn binary() -> PathBuf {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BUILT.get_or_init(build).clone().expect("cargo build -p ringway")
+}
+
+fn build() -> Option<PathBuf> {
     let test = std::env::current_exe().expect("a test has a path");
-    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
-    let binary = profile.join("ringway");
-    if !binary.exists() {
-        let built =
-            Command::new(env!("CARGO")).args(["build", "--package", "ringway", "--bin", "ringway"]).status();
-        assert!(built.is_ok_and(|s| s.success()) && binary.exists(), "cargo build -p ringway");
-    }
-    binary
+    let folder = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let target = folder.parent().expect("target/<profile>");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "ringway", "--bin", "ringway", "--profile", profile]);
+    let built = cargo.arg("--target-dir").arg(target).status();
+    let binary = folder.join("ringway");
+    (built.is_ok_and(|status| status.success()) && binary.exists()).then_some(binary)
 }
 
 /// `... admin=127.0.0.1:1 telemetry=off listeners: web=127.0.0.1:2(http) ...`
