@@ -22,8 +22,11 @@ on_both_drivers!(
 const SERVER: &str = r#"
 import asyncio, websockets
 async def echo(socket, path=None):
-    async for message in socket:
-        await socket.send(message)
+    try:
+        async for message in socket:
+            await socket.send(message)
+    except websockets.ConnectionClosedError:
+        pass
 async def main():
     async with websockets.serve(echo, "127.0.0.1", 0, max_size=None) as server:
         print("ready", server.sockets[0].getsockname()[1], flush=True)
