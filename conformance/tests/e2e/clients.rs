@@ -71,7 +71,7 @@ fn config(folder: &Path) -> Config {
 fn curl(arguments: &[&str]) -> String {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--max-time", "30"]).args(arguments);
-    let output = curl.stdin(Stdio::null()).output().expect("curl is installed");
+    let output = curl.stdin(Stdio::null()).output().expect("curl: `.ci/install packages` installs it");
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -154,7 +154,7 @@ fn wrk_and_h2load_see_no_error(driver: &str) {
     let ringway = Ringway::on(driver, &config(&folder));
     let url = format!("http://{}/small", ringway.address("web"));
     let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).arg(&url).output().expect("it is installed");
+        let output = Command::new(program).args(arguments).arg(&url).output().expect("wrk and h2load: `.ci/install packages` installs them");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };

@@ -12,6 +12,7 @@ use ringway_conformance::process::Ringway;
 on_both_drivers!(
     forwarding_fields_follow_their_policies,
     request_ids_are_made_kept_or_removed,
+    the_log_names_the_client_that_trusted_hops_name,
     via_is_added_both_ways,
     fields_are_edited_both_ways,
     paths_and_hosts_are_rewritten,
@@ -58,6 +59,21 @@ fn request_ids_are_made_kept_or_removed(driver: &str) {
     for made in [id("request_id: generate"), id("request_id: overwrite")] {
         assert!(made.len() == 1 && made[0].len() == 36 && made[0].as_bytes()[14] == b'4', "{made:?}");
     }
+}
+
+fn the_log_names_the_client_that_trusted_hops_name(driver: &str) {
+    let client = |hops: u32| {
+        let upstream = Upstream::serving(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec());
+        let config = Config::to([upstream.address]).listener(&format!("trusted_hops: {hops}"));
+        let mut ringway = Ringway::on(driver, &config.top("access_log: { path: stdout, format: json }"));
+        let request = "GET / HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\n\r\n";
+        ringway.client("web").ask(request);
+        ringway.output_line()
+    };
+    assert!(client(0).contains("\"client\":\"127.0.0.1:"));
+    assert!(client(1).contains("\"client\":\"2.2.2.2\""));
+    assert!(client(2).contains("\"client\":\"1.1.1.1\""));
+    assert!(client(3).contains("\"client\":\"127.0.0.1\""), "a list too short is not believed");
 }
 
 fn via_is_added_both_ways(driver: &str) {

@@ -77,7 +77,7 @@ fn real_tls_goes_where_its_server_name_says(driver: &str) {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--insecure", "--max-time", "10", alpn]);
         curl.args(["--connect-to", &format!("{host}:443:127.0.0.1:{port}"), &format!("https://{host}/")]);
-        let output = curl.output().expect("curl is installed");
+        let output = curl.output().expect("curl: `.ci/install packages` installs it");
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     };
     assert_eq!(ask("www.example.com", "--http1.1"), "exact");

@@ -33,6 +33,7 @@ impl<D: Driver> Worker<D> {
         }
         let Some(session) = self.sessions.get(key) else { return };
         let client = session.client();
+        let named = exchange.client.as_ref().map(|c| c as &dyn Display);
         let listening = &self.listening[session.listener as usize];
         let record = Record {
             fields: &exchange.log,
@@ -40,7 +41,7 @@ impl<D: Driver> Worker<D> {
             listener: &listening.name,
             route: exchange.route.map_or("", |r| &exchange.live.route(exchange.listener, r).spec.name),
             cluster: exchange.cluster.map_or("", |c| &self.clusters.config(c).spec.name),
-            client: client.as_ref().map(|c| c as &dyn Display),
+            client: named.or(client.as_ref().map(|c| c as &dyn Display)),
             upstream: exchange.upstream.as_ref().map(|u| u as &dyn Display),
             status: exchange.response.status,
             flags: exchange.flags,

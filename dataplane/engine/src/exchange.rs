@@ -1,6 +1,7 @@
 //! One request and its answer: two halves, and the attempts made to get it. The flow reads top to bottom in `request.rs`
 //! (head to upstream), `attempt.rs` (upstream to failure or answer) and `response.rs` (answer to client).
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use ringway_driver::{Addr, Micros, Slice};
@@ -157,6 +158,8 @@ pub(crate) struct Exchange {
     /// Why a local reply was given or the exchange was cut; empty otherwise.
     pub(crate) reason: &'static str,
     pub(crate) log: LogFields,
+    /// Whom trusted proxies in front of us name as the client, when the log wants it.
+    pub(crate) client: Option<IpAddr>,
 }
 
 impl Exchange {

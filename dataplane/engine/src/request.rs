@@ -94,7 +94,9 @@ impl<D: Driver> Worker<D> {
             flags: Flags::default(),
             reason: "",
             log,
+            client: None,
         });
+        self.name_client(key, xkey, buf, scratch);
         self.set_state(key, State::Exchange);
         if let Some(session) = self.sessions.get_mut(key) {
             session.exchange = xkey;
@@ -110,6 +112,19 @@ impl<D: Driver> Worker<D> {
             self.shared.stats.count_tolerated(head.tolerated);
         }
         xkey
+    }
+
+    /// With trusted proxies in front of us, the log names whom they name.
+    #[inline]
+    fn name_client(&mut self, key: Key, xkey: Key, buf: &Buf, scratch: &Scratch) {
+        let Some(exchange) = self.exchanges.get_mut(xkey) else { return };
+        let hops = exchange.live.http(exchange.listener).map_or(0, |h| h.trusted_hops);
+        if hops == 0 || !self.log.is_on() {
+            return;
+        }
+        let peer = self.sessions.get(key).and_then(|s| s.client()).map(|a| a.ip());
+        exchange.client =
+            peer.map(|p| forwarded::client_address(buf.bytes(), &scratch.request.fields, p, hops));
     }
 
     /// Decodes the part of the body that came with the head; what lies behind the request is kept for the next one.
