@@ -154,7 +154,11 @@ fn wrk_and_h2load_see_no_error(driver: &str) {
     let ringway = Ringway::on(driver, &config(&folder));
     let url = format!("http://{}/small", ringway.address("web"));
     let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).arg(&url).output().expect("wrk and h2load: `.ci/install packages` installs them");
+        let output = Command::new(program)
+            .args(arguments)
+            .arg(&url)
+            .output()
+            .expect("wrk and h2load: `.ci/install packages` installs them");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };

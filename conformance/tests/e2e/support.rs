@@ -53,8 +53,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts it and waits for a line of its standard output that contains `marker`.
     pub(crate) fn start(command: &mut Command, marker: &str) -> Peer {
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the peer: `.ci/install packages` installs it");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the peer: `.ci/install packages` installs it");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let mut first = String::new();
         while !first.contains(marker) {
