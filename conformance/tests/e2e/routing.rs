@@ -127,12 +127,17 @@ fn paths_and_hosts_are_rewritten(driver: &str) {
 fn redirects_and_direct_answers_keep_the_connection(driver: &str) {
     let upstream = Upstream::ok();
     let config = Config::to([upstream.address])
-        .and_route("path: { prefix: /old }, redirect: { status: 308, path: /new, scheme: https }")
+        .and_route("path: { prefix: /old }, redirect: { status: 308, path: /new, scheme: https }, response_headers: { set: { Date: never }, remove: [content-type] }")
         .and_route("path: { exact: /hi }, respond: { status: 203, body: hello, content_type: text/x }, response_headers: { set: { X-A: b } }");
     let ringway = Ringway::on(driver, &config);
     let mut client = ringway.client("web");
     let answer = client.get("/old/page?x=1");
     assert_eq!((answer.status(), answer.field("location")), (308, Some("https://test/new/page?x=1")));
+    assert_eq!(
+        (answer.fields("date"), answer.field("content-type")),
+        (vec!["never".to_owned()], None),
+        "edits of a redirect"
+    );
     let answer = client.get("/hi");
     assert_eq!((answer.status(), answer.text().as_str()), (203, "hello"));
     assert_eq!((answer.field("content-type"), answer.field("x-a")), (Some("text/x"), Some("b")));

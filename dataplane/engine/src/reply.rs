@@ -15,6 +15,9 @@ use crate::worker::Worker;
 /// Methods a listener takes without further options.
 const ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
 
+/// What refusals, failures and redirects say in words.
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
 /// An answer of our own.
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -96,8 +99,13 @@ impl<D: Driver> Worker<D> {
             (content, _) => {
                 let location =
                     if let Content::Redirect(location) = content { Some(&location[..]) } else { None };
+                // Only a route's own answer is edited; what a refusal says is ours.
+                let edits = route.filter(|_| location.is_some()).map(|r| &r.response_edits);
+                let drops = |id, name: &[u8]| edits.is_some_and(|e| e.drops(id, name));
                 self.reply_fields.clear();
-                write::field(&mut self.reply_fields, b"date", self.date.text(self.driver.unix_now()));
+                if !drops(FieldName::Date, b"date") {
+                    write::field(&mut self.reply_fields, b"date", self.date.text(self.driver.unix_now()));
+                }
                 if let (Some(location), Some(route)) = (location, route) {
                     write::field(&mut self.reply_fields, b"location", location);
                     self.reply_fields.extend_from_slice(route.response_edits.lines());
@@ -111,7 +119,11 @@ impl<D: Driver> Worker<D> {
                 let text = format!("{} {}: {}\n", reply.status, reason_phrase(reply.status), reply.reason);
                 let local = LocalReply {
                     status: reply.status,
-                    content_type: "text/plain; charset=utf-8",
+                    content_type: if drops(FieldName::ContentType, b"content-type") {
+                        ""
+                    } else {
+                        PLAIN_TEXT
+                    },
                     body: text.as_bytes(),
                     fields: &self.reply_fields,
                     close: !keep_alive,
@@ -120,12 +132,14 @@ impl<D: Driver> Worker<D> {
                 write::local_reply(&mut self.reply_out, &local);
             }
         }
-        exchange.response.bytes = self.reply_out.len() as u64;
-        self.shared.stats.worker.local_replies_total.add(1);
         self.send_reply(key, xkey, keep_alive);
     }
 
     fn send_reply(&mut self, key: Key, xkey: Key, keep_alive: bool) {
+        self.shared.stats.worker.local_replies_total.add(1);
+        if let Some(exchange) = self.exchanges.get_mut(xkey) {
+            exchange.response.bytes = self.reply_out.len() as u64;
+        }
         let last = if keep_alive { Last::End } else { Last::More };
         let out = std::mem::take(&mut self.reply_out);
         let mut blocked = false;
