@@ -70,10 +70,11 @@ impl Source {
     pub fn text(&self, samples: &[SocketAddr]) -> Result<String, String> {
         match self {
             Source::File(path) => read(path),
-            Source::To { listen, upstream } => Ok(yaml(*listen, &[show(upstream)])),
+            Source::To { listen, upstream } => Ok(yaml("", *listen, &[show(upstream)])),
             Source::Demo { listen } => {
                 let samples: Vec<String> = samples.iter().map(SocketAddr::to_string).collect();
-                Ok(yaml(*listen, &samples))
+                // One worker: round robin is in turn for each worker, and this is to be seen.
+                Ok(yaml("workers: 1\n", *listen, &samples))
             }
         }
     }
@@ -148,10 +149,10 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))
 }
 
-fn yaml(listen: SocketAddr, endpoints: &[String]) -> String {
+fn yaml(process: &str, listen: SocketAddr, endpoints: &[String]) -> String {
     let endpoints: Vec<String> = endpoints.iter().map(|endpoint| format!("{endpoint:?}")).collect();
     format!(
-        "version: 1\n\
+        "version: 1\n{process}\
          listeners:\n  web: {{ address: \"{listen}\" }}\n\
          routes:\n  - {{ host: \"*\", path: {{ prefix: \"/\" }}, cluster: app }}\n\
          clusters:\n  app:\n    lb: round_robin\n    endpoints: [{}]\n",
